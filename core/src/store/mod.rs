@@ -1,0 +1,311 @@
+//! Storage that anyone can implement. Nothing here knows of groups.
+//!
+//! Implement [`Store`] over whatever you have, run the conformance suite of `conclave-testkit`
+//! over it (`store_conformance!`), and every engine keeps its promises on top of it.
+//! A backend with small transactions is wrapped in [`ChunkedStore`].
+
+mod chunked;
+
+use alloc::vec::Vec;
+use core::ops::ControlFlow;
+
+pub use chunked::ChunkedStore;
+
+/// One table per kind of record.
+///
+/// Exhaustive on purpose: a new table must break an adapter at compile time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Table {
+    /// What the store says about itself: claim, version.
+    Meta,
+    /// Installation keys and identity logs.
+    Identity,
+    /// Key packages and their private keys.
+    KeyRing,
+    /// Group state: MLS records, group state, cursor.
+    Group,
+    /// Decrypted messages in the order of the log.
+    Message,
+    /// Wishes that are not settled yet.
+    Intent,
+    /// What still has to reach the relay.
+    Outbox,
+    /// What the application has not read yet.
+    Event,
+}
+
+impl Table {
+    /// All tables, in key order.
+    pub const ALL: [Self; 8] = [
+        Self::Meta,
+        Self::Identity,
+        Self::KeyRing,
+        Self::Group,
+        Self::Message,
+        Self::Intent,
+        Self::Outbox,
+        Self::Event,
+    ];
+
+    /// A stable name, for backends that name their tables.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Meta => "meta",
+            Self::Identity => "identity",
+            Self::KeyRing => "key-ring",
+            Self::Group => "group",
+            Self::Message => "message",
+            Self::Intent => "intent",
+            Self::Outbox => "outbox",
+            Self::Event => "event",
+        }
+    }
+}
+
+/// A group, an inbox, a key ring: what a scan or a delete can cover as a whole. 16 bytes.
+pub type Scope = [u8; Key::SCOPE_LEN];
+
+/// `scope ‖ order`.
+///
+/// The scope is what sealing at rest replaces by a keyed hash; the order (a sequence, a page
+/// number: big-endian) stays readable, so a scan inside one scope keeps its order when masked.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key(Vec<u8>);
+
+impl Key {
+    /// Length of the scope at the front of every key, in bytes.
+    pub const SCOPE_LEN: usize = 16;
+
+    /// A key from its two parts.
+    #[must_use]
+    pub fn new(scope: Scope, order: &[u8]) -> Self {
+        let mut key = Vec::with_capacity(Self::SCOPE_LEN + order.len());
+        key.extend_from_slice(&scope);
+        key.extend_from_slice(order);
+        Self(key)
+    }
+
+    /// The bytes that a backend stores and sorts by (unsigned, lexicographic).
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The part after the scope.
+    #[must_use]
+    pub fn order(&self) -> &[u8] {
+        self.0.get(Self::SCOPE_LEN..).unwrap_or_default()
+    }
+}
+
+/// One change. A commit applies its writes in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// Sets a value; an older one of the same key is replaced.
+    Put {
+        /// Where.
+        table: Table,
+        /// Under which key.
+        key: Key,
+        /// The value; may be empty.
+        value: Vec<u8>,
+    },
+    /// Removes a key; a missing one is no error.
+    Delete {
+        /// Where.
+        table: Table,
+        /// Which key.
+        key: Key,
+    },
+    /// Removes every key of a scope; an empty scope is no error.
+    DeleteScope {
+        /// Where.
+        table: Table,
+        /// Which scope.
+        scope: Scope,
+    },
+}
+
+impl Write {
+    /// Bytes that this write hands to the backend: key and value.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Put { key, value, .. } => key.as_bytes().len() + value.len(),
+            Self::Delete { key, .. } => key.as_bytes().len(),
+            Self::DeleteScope { scope, .. } => scope.len(),
+        }
+    }
+
+    /// The table this write changes.
+    #[must_use]
+    pub const fn table(&self) -> Table {
+        match self {
+            Self::Put { table, .. } | Self::Delete { table, .. } => *table,
+            Self::DeleteScope { table, .. } => *table,
+        }
+    }
+}
+
+/// Whole table (`scope: None`; the bounds are then ignored), or one scope from (inclusive) to
+/// (exclusive) an order. `None` is an open end.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Range<'a> {
+    /// The scope to stay in.
+    pub scope: Option<Scope>,
+    /// First order that is visited.
+    pub from: Option<&'a [u8]>,
+    /// First order that is not visited any more.
+    pub to: Option<&'a [u8]>,
+}
+
+impl<'a> Range<'a> {
+    /// Everything in one scope.
+    #[must_use]
+    pub const fn scope(scope: Scope) -> Self {
+        Self { scope: Some(scope), from: None, to: None }
+    }
+
+    /// One scope between two orders.
+    #[must_use]
+    pub const fn within(scope: Scope, from: &'a [u8], to: &'a [u8]) -> Self {
+        Self { scope: Some(scope), from: Some(from), to: Some(to) }
+    }
+}
+
+/// Which end a scan starts from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Ascending keys.
+    Forward,
+    /// Descending keys.
+    Reverse,
+}
+
+/// The engine's claim on a store: a random number that opening wrote under [`Table::Meta`].
+///
+/// A commit whose claim is not the stored one changes nothing and answers
+/// [`StoreError::Fenced`]: a second engine took over, or the file was swapped underneath (E9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claim(pub [u8; 16]);
+
+/// What a backend can take. The engine never exceeds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoreLimits {
+    /// Longest key, scope included, in bytes. At least 64.
+    pub key_bytes: usize,
+    /// Longest value in bytes. At least 4096.
+    pub value_bytes: usize,
+    /// Most writes in one commit. At least 16.
+    pub batch_writes: usize,
+    /// Most bytes ([`Write::size`] added up) in one commit. At least 16 KiB.
+    pub batch_bytes: usize,
+}
+
+impl StoreLimits {
+    /// For backends that know no limit of their own.
+    pub const UNLIMITED: Self = Self {
+        key_bytes: usize::MAX,
+        value_bytes: usize::MAX,
+        batch_writes: usize::MAX,
+        batch_bytes: usize::MAX,
+    };
+}
+
+/// Why a store did not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// Nothing was stored; the same call can succeed later.
+    Unavailable,
+    /// Nothing was stored; the medium is full.
+    Full,
+    /// Nothing was stored; this write (its index) is beyond what the backend takes.
+    TooLarge {
+        /// Index of the write in the batch.
+        write: usize,
+        /// What the backend takes, in bytes or writes.
+        max: usize,
+    },
+    /// Another engine owns the store.
+    Fenced,
+    /// The stored bytes are not what was written.
+    Corrupt,
+    /// The commit may or may not have happened; reading settles it.
+    Unknown,
+}
+
+impl core::fmt::Display for StoreError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Unavailable => f.write_str("store unavailable, nothing was stored"),
+            Self::Full => f.write_str("store full, nothing was stored"),
+            Self::TooLarge { write, max } => {
+                write!(f, "write {write} is larger than the {max} that the store takes")
+            }
+            Self::Fenced => f.write_str("another engine owns the store"),
+            Self::Corrupt => f.write_str("stored bytes are damaged"),
+            Self::Unknown => f.write_str("the commit may or may not be stored"),
+        }
+    }
+}
+
+impl core::error::Error for StoreError {}
+
+impl StoreError {
+    /// What a driver does about it.
+    #[must_use]
+    pub const fn class(&self) -> crate::Class {
+        match self {
+            Self::Unavailable | Self::Unknown => crate::Class::Transient,
+            Self::Full => crate::Class::Blocked(crate::BlockedOn::Space),
+            Self::Fenced => crate::Class::Blocked(crate::BlockedOn::Ownership),
+            Self::TooLarge { .. } | Self::Corrupt => crate::Class::Permanent,
+        }
+    }
+}
+
+/// Atomic, durable, ordered key-value storage.
+///
+/// Blocking; the engine calls it from its own threads, never from yours. Five methods; a
+/// straightforward implementation over an ordered map or a transactional database is an hour's
+/// work, and `store_conformance!` says whether it is right.
+pub trait Store: Send + Sync + 'static {
+    /// Sets the claim, durably. Called once, when an engine opens the store; from then on every
+    /// other claim is fenced off.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the old claim then still stands.
+    fn claim(&self, claim: Claim) -> Result<(), StoreError>;
+
+    /// Applies all writes in order, or none, if `claim` is the stored claim. `Ok` means that the
+    /// writes survive a loss of power. Called by one thread at a time; an empty batch is allowed
+    /// and still checks the claim.
+    ///
+    /// # Errors
+    /// [`StoreError`]. Only after [`StoreError::Unknown`] may anything have been stored.
+    fn commit(&self, claim: Claim, writes: &[Write]) -> Result<(), StoreError>;
+
+    /// Reads one value; sees every commit that returned `Ok` before the call. Any thread.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] or [`StoreError::Corrupt`].
+    fn get(&self, table: Table, key: &Key) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Visits one consistent snapshot in key order; keys are passed whole, with their scope.
+    /// `visit` does not call the store again and stops the scan with [`ControlFlow::Break`].
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] or [`StoreError::Corrupt`].
+    fn scan(
+        &self,
+        table: Table,
+        range: Range<'_>,
+        direction: Direction,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), StoreError>;
+
+    /// What the backend takes. Constant while the store is open.
+    fn limits(&self) -> StoreLimits;
+}
