@@ -2,13 +2,16 @@
 //!
 //! Implement [`Store`] over whatever you have, run the conformance suite of `conclave-testkit`
 //! over it (`store_conformance!`), and every engine keeps its promises on top of it.
-//! A backend with small transactions is wrapped in [`ChunkedStore`].
+//! A backend with small transactions is wrapped in `ChunkedStore` (feature `std`, since its
+//! readers wait on a lock while a large batch is being applied).
 
+#[cfg(feature = "std")]
 mod chunked;
 
 use alloc::vec::Vec;
 use core::ops::ControlFlow;
 
+#[cfg(feature = "std")]
 pub use chunked::ChunkedStore;
 
 /// One table per kind of record.
@@ -16,7 +19,8 @@ pub use chunked::ChunkedStore;
 /// Exhaustive on purpose: a new table must break an adapter at compile time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Table {
-    /// What the store says about itself: claim, version.
+    /// What the store says about itself, such as its version. Its scope [`RESERVED_SCOPE`]
+    /// belongs to layers between the engine and the backend.
     Meta,
     /// Installation keys and identity logs.
     Identity,
@@ -66,6 +70,11 @@ impl Table {
 /// A group, an inbox, a key ring: what a scan or a delete can cover as a whole. 16 bytes.
 pub type Scope = [u8; Key::SCOPE_LEN];
 
+/// The scope of [`Table::Meta`] in which a layer such as `ChunkedStore` keeps its own records.
+///
+/// No engine writes there, so a layer can refuse such writes and hide what it finds.
+pub const RESERVED_SCOPE: Scope = [0xFF; Key::SCOPE_LEN];
+
 /// `scope ‖ order`.
 ///
 /// The scope is what sealing at rest replaces by a keyed hash; the order (a sequence, a page
@@ -86,10 +95,22 @@ impl Key {
         Self(key)
     }
 
+    /// A key from the bytes that a scan passes; `None` if they are shorter than a scope.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        (bytes.len() >= Self::SCOPE_LEN).then(|| Self(bytes.to_vec()))
+    }
+
     /// The bytes that a backend stores and sorts by (unsigned, lexicographic).
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    /// The part in front of the order.
+    #[must_use]
+    pub fn scope(&self) -> Scope {
+        self.0.first_chunk().copied().unwrap_or_default()
     }
 
     /// The part after the scope.
@@ -164,13 +185,21 @@ impl<'a> Range<'a> {
     /// Everything in one scope.
     #[must_use]
     pub const fn scope(scope: Scope) -> Self {
-        Self { scope: Some(scope), from: None, to: None }
+        Self {
+            scope: Some(scope),
+            from: None,
+            to: None,
+        }
     }
 
     /// One scope between two orders.
     #[must_use]
     pub const fn within(scope: Scope, from: &'a [u8], to: &'a [u8]) -> Self {
-        Self { scope: Some(scope), from: Some(from), to: Some(to) }
+        Self {
+            scope: Some(scope),
+            from: Some(from),
+            to: Some(to),
+        }
     }
 }
 
@@ -211,6 +240,46 @@ impl StoreLimits {
         batch_writes: usize::MAX,
         batch_bytes: usize::MAX,
     };
+
+    /// Checks a batch; the first step of every implementation of [`Store::commit`].
+    ///
+    /// The write that is named is the first one, in order, that is too large by itself or with
+    /// which the batch becomes too large.
+    ///
+    /// # Errors
+    /// [`StoreError::TooLarge`], with the limit that is broken.
+    pub fn check(&self, writes: &[Write]) -> Result<(), StoreError> {
+        let mut bytes = 0_usize;
+        for (index, write) in writes.iter().enumerate() {
+            bytes = bytes.saturating_add(write.size());
+            let excess = self
+                .broken_by(write)
+                .or_else(|| self.broken_at(index, bytes));
+            if let Some(max) = excess {
+                return Err(StoreError::TooLarge { write: index, max });
+            }
+        }
+        Ok(())
+    }
+
+    fn broken_by(&self, write: &Write) -> Option<usize> {
+        let (key_len, value_len) = match write {
+            Write::Put { key, value, .. } => (key.as_bytes().len(), value.len()),
+            Write::Delete { key, .. } => (key.as_bytes().len(), 0),
+            Write::DeleteScope { .. } => (Key::SCOPE_LEN, 0),
+        };
+        if key_len > self.key_bytes {
+            return Some(self.key_bytes);
+        }
+        (value_len > self.value_bytes).then_some(self.value_bytes)
+    }
+
+    fn broken_at(&self, index: usize, bytes: usize) -> Option<usize> {
+        if index >= self.batch_writes {
+            return Some(self.batch_writes);
+        }
+        (bytes > self.batch_bytes).then_some(self.batch_bytes)
+    }
 }
 
 /// Why a store did not do what it was asked.
@@ -222,8 +291,9 @@ pub enum StoreError {
     /// Nothing was stored; the medium is full.
     Full,
     /// Nothing was stored; this write (its index) is beyond what the backend takes.
+    /// [`StoreLimits::check`] finds it.
     TooLarge {
-        /// Index of the write in the batch.
+        /// Index in the batch of the first write that does not fit.
         write: usize,
         /// What the backend takes, in bytes or writes.
         max: usize,
@@ -242,7 +312,10 @@ impl core::fmt::Display for StoreError {
             Self::Unavailable => f.write_str("store unavailable, nothing was stored"),
             Self::Full => f.write_str("store full, nothing was stored"),
             Self::TooLarge { write, max } => {
-                write!(f, "write {write} is larger than the {max} that the store takes")
+                write!(
+                    f,
+                    "write {write} is larger than the {max} that the store takes"
+                )
             }
             Self::Fenced => f.write_str("another engine owns the store"),
             Self::Corrupt => f.write_str("stored bytes are damaged"),
@@ -266,22 +339,29 @@ impl StoreError {
     }
 }
 
+/// What a scan calls with each key and value. The name only shortens signatures.
+pub type Visit<'v> = &'v mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>;
+
 /// Atomic, durable, ordered key-value storage.
 ///
-/// Blocking; the engine calls it from its own threads, never from yours. Five methods; a
+/// Blocking; the engine calls it from its own threads, never from yours. All methods can be
+/// called at the same time, except that only one thread at a time commits. Five methods; a
 /// straightforward implementation over an ordered map or a transactional database is an hour's
 /// work, and `store_conformance!` says whether it is right.
 pub trait Store: Send + Sync + 'static {
-    /// Sets the claim, durably. Called once, when an engine opens the store; from then on every
-    /// other claim is fenced off.
+    /// Sets the claim, durably. Called once, when an engine opens the store, perhaps while
+    /// another engine still writes; from then on every other claim is fenced off.
+    ///
+    /// A store without a claim fences off everyone. Where the claim is kept is the backend's
+    /// business; no scan shows it. It does not change while the store is closed.
     ///
     /// # Errors
-    /// [`StoreError`]; the old claim then still stands.
+    /// [`StoreError`]; the old claim then still stands, except after [`StoreError::Unknown`].
     fn claim(&self, claim: Claim) -> Result<(), StoreError>;
 
     /// Applies all writes in order, or none, if `claim` is the stored claim. `Ok` means that the
     /// writes survive a loss of power. Called by one thread at a time; an empty batch is allowed
-    /// and still checks the claim.
+    /// and still checks the claim. If both the claim and the batch are wrong, either may be said.
     ///
     /// # Errors
     /// [`StoreError`]. Only after [`StoreError::Unknown`] may anything have been stored.
@@ -293,7 +373,8 @@ pub trait Store: Send + Sync + 'static {
     /// [`StoreError::Unavailable`] or [`StoreError::Corrupt`].
     fn get(&self, table: Table, key: &Key) -> Result<Option<Vec<u8>>, StoreError>;
 
-    /// Visits one consistent snapshot in key order; keys are passed whole, with their scope.
+    /// Visits one consistent snapshot in key order; keys are passed whole, with their scope. A
+    /// range that ends before it starts is empty.
     /// `visit` does not call the store again and stops the scan with [`ControlFlow::Break`].
     ///
     /// # Errors
@@ -303,7 +384,7 @@ pub trait Store: Send + Sync + 'static {
         table: Table,
         range: Range<'_>,
         direction: Direction,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+        visit: Visit<'_>,
     ) -> Result<(), StoreError>;
 
     /// What the backend takes. Constant while the store is open.

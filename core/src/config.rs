@@ -1,0 +1,68 @@
+//! Every limit in one place, each with its reason.
+
+/// Limits of one engine. They bind what it sends and keeps; what it accepts from others is
+/// bound by the group's rules version ([`conclave_proto::limits`]), the same for everybody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Longest content of a message, in bytes. Larger content belongs into an attachment.
+    pub content_bytes: usize,
+    /// Most leaves in a group that this engine adds to. Above this a bulk add takes seconds.
+    pub leaves: usize,
+    /// Most wishes waiting in one group. They are batched into commits, so a queue this long
+    /// means that the relay is gone.
+    pub intents: usize,
+    /// Most own messages waiting for their place in the log of one group. Each is kept encrypted
+    /// and in the clear until then.
+    pub unsettled: usize,
+    /// Records handled in one step. Bounds the memory of a step and the time of a call.
+    pub batch_records: usize,
+    /// Milliseconds between two path updates of this installation (S5): 3 months (90 days).
+    pub path_update_ms: u64,
+    /// Milliseconds after joining within which a path update is made even without sending (S5):
+    /// 24 hours, less a jitter of up to half of it.
+    pub join_update_ms: u64,
+    /// Milliseconds that the secrets of an ended epoch are kept at most (S4): 7 days.
+    pub past_epoch_ms: u64,
+    /// Milliseconds after which an unsettled envelope is published again. Long enough for a
+    /// round trip on a bad network.
+    pub republish_ms: u64,
+    /// Milliseconds that a group waits for evidence of an epoch that it cannot follow before the
+    /// next commit counts. Evidence comes with the first message there.
+    pub parked_ms: u64,
+    /// Milliseconds a key package is offered for: 90 days, as senders check.
+    pub package_ms: u64,
+    /// Milliseconds between two rotations of the key package: later triggers join the next one.
+    pub rotation_ms: u64,
+}
+
+/// Past epochs whose message secrets are kept (S4). Part of rules version 1: everybody's window
+/// is the same, so nobody's late message is readable to some only.
+pub const PAST_EPOCHS: usize = 3;
+/// Generations that a sender may run ahead of what a receiver has seen (S4).
+pub const FORWARD_GENERATIONS: u32 = 1_000;
+/// Out-of-order tolerance: skipped message keys kept per sender and epoch. The relay's order is
+/// total and a sender publishes in order, so only a hostile relay reorders further.
+pub const OUT_OF_ORDER: u32 = 32;
+
+const MINUTE: u64 = 60_000;
+const DAY: u64 = 24 * 60 * MINUTE;
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            content_bytes: 256 * 1024,
+            leaves: 1_000,
+            intents: 256,
+            unsettled: 1_024,
+            batch_records: 256,
+            path_update_ms: 90 * DAY,
+            join_update_ms: DAY,
+            past_epoch_ms: 7 * DAY,
+            republish_ms: MINUTE,
+            parked_ms: 10 * MINUTE,
+            package_ms: 90 * DAY,
+            rotation_ms: 10 * MINUTE,
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! Envelopes on their way out, what became of them, and what an application should know.
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use conclave_proto::{
+    Epoch, GroupId, InboxId, InstallationId, IntentId, MessageId, Seq, Topic, TransmitId,
+};
+
+/// An envelope to publish. Its id is stable: it comes out again, byte for byte, until it is
+/// settled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transmit {
+    /// Where to.
+    pub topic: Topic,
+    /// First 16 bytes of SHA-256 over topic and payload.
+    pub id: TransmitId,
+    /// For identity logs: append only if this is the head.
+    pub expect: Option<Seq>,
+    /// The bytes.
+    pub payload: Vec<u8>,
+}
+
+/// How a publish ended. None of these settles an envelope that goes to a group's log: only the
+/// log does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PublishOutcome {
+    /// Stored, says the relay.
+    Accepted {
+        /// At this place.
+        seq: Seq,
+        /// After this one.
+        prev: Seq,
+    },
+    /// Will never be stored as it is, says the relay.
+    Refused(Refusal),
+    /// Was not stored; the same envelope may be tried again.
+    NotStored {
+        /// Not before this has passed.
+        retry_after: Duration,
+    },
+    /// No answer: may be stored. The log settles it, or a retry with the same id.
+    Unknown,
+}
+
+/// Why a relay will never store an envelope.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The expected head is not the head.
+    Conflict {
+        /// What the head is.
+        head: Seq,
+    },
+    /// Too long.
+    TooLarge {
+        /// Longest payload, in bytes.
+        max: u32,
+    },
+    /// Not what the topic takes.
+    Invalid,
+    /// An item of the same topic before it in the call was not accepted; try again.
+    Behind,
+}
+
+/// Something that an application should know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A message has its place in the log: somebody's, or an own one that arrived there.
+    Message {
+        /// The group.
+        group: GroupId,
+        /// The message.
+        id: MessageId,
+        /// Its place.
+        seq: Seq,
+        /// Whether this installation sent it.
+        own: bool,
+    },
+    /// Messages of a sender never arrived here: their counters are missing.
+    Gap {
+        /// The group.
+        group: GroupId,
+        /// Whose messages.
+        sender: InstallationId,
+        /// First missing counter.
+        first: u64,
+        /// Last missing counter.
+        last: u64,
+    },
+    /// The group entered another epoch.
+    EpochChanged {
+        /// The group.
+        group: GroupId,
+        /// The epoch.
+        epoch: Epoch,
+        /// Inboxes that joined.
+        added: Vec<InboxId>,
+        /// Inboxes that left.
+        removed: Vec<InboxId>,
+    },
+    /// A record of the log changed nothing, and why.
+    Rejected {
+        /// The group.
+        group: GroupId,
+        /// The record's place.
+        seq: Seq,
+        /// The reason.
+        reason: Rejection,
+    },
+    /// A wish of the application has ended.
+    IntentSettled {
+        /// The group.
+        group: GroupId,
+        /// The wish.
+        intent: IntentId,
+        /// How.
+        outcome: IntentOutcome,
+    },
+    /// The group cannot follow its log for now; see the reason.
+    Parked {
+        /// The group.
+        group: GroupId,
+        /// The reason.
+        reason: Parked,
+    },
+    /// The group follows its log again.
+    Resumed {
+        /// The group.
+        group: GroupId,
+    },
+    /// This installation is not a member any more.
+    Removed {
+        /// The group.
+        group: GroupId,
+    },
+    /// This installation joined a group.
+    Joined {
+        /// The group.
+        group: GroupId,
+        /// Who invited.
+        inviter: InboxId,
+    },
+    /// A Welcome was not taken, and why.
+    WelcomeRejected {
+        /// Its place in the Welcome topic.
+        seq: Seq,
+        /// The reason.
+        reason: WelcomeRejection,
+    },
+    /// An own message was shown in the log by nobody of this store: another engine runs on a
+    /// copy of it (its mark verifies), see E9.
+    CopyDetected {
+        /// The group.
+        group: GroupId,
+        /// Where it stands.
+        seq: Seq,
+    },
+    /// A sender had read another log than this one up to the same place.
+    LogDiffers {
+        /// The group.
+        group: GroupId,
+        /// Who saw another log.
+        sender: InstallationId,
+        /// The place.
+        seq: Seq,
+    },
+}
+
+/// Why a record of a group's log changed nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Rejection {
+    /// Not an envelope, or of an unknown version, or not a `PrivateMessage` (S1).
+    Malformed,
+    /// Was handled before: same id, same bytes.
+    Replayed,
+    /// Names another group.
+    OtherGroup,
+    /// A message whose content was received before.
+    Duplicate,
+    /// Its keys are gone: too old, used, or outside the tolerance.
+    KeysGone,
+    /// Its epoch is older than the kept ones.
+    TooOld,
+    /// Of an epoch that this log has not led to.
+    FutureEpoch,
+    /// More generations ahead than keys are derived for.
+    TooFarAhead,
+    /// Does not decrypt or verify: forged, damaged, or of another fork.
+    Undecryptable,
+    /// Its sender is not a member at this place of the log (G17).
+    NotAMember,
+    /// Its sender may not post.
+    NotAllowed,
+    /// Content that no honest engine makes.
+    BadContent,
+    /// On this installation's own leaf, but not made by it.
+    Forged,
+    /// A commit of an epoch that has ended: it lost a race.
+    LostRace,
+    /// A standalone proposal; these are neither sent nor taken.
+    Proposal,
+    /// A commit that is invalid for all, see the detail.
+    InvalidCommit(CommitFault),
+    /// This installation was not a member there.
+    NotMember,
+    /// The library failed in a way that is a bug; the record is skipped.
+    Internal,
+}
+
+/// What makes a commit invalid for everybody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CommitFault {
+    /// MLS itself refuses it (signature, proposals, tree, confirmation tag).
+    Mls,
+    /// A proposal that the rules do not allow, or one by reference.
+    Proposal,
+    /// A credential that does not match its leaf, the roster or the leaf before it.
+    Credential,
+    /// Capabilities, lifetime or extensions of a leaf that are not those of the rules.
+    Leaf,
+    /// A group context that is not that of the rules.
+    Context,
+    /// A state delta that does not decode or does not apply.
+    Delta,
+    /// An identity entry that is missing or does not verify.
+    Identity,
+    /// Another root than the delta gives.
+    Root,
+    /// Leaves that are not those of the roster.
+    Leaves,
+    /// The committer has no right to it.
+    Right,
+    /// Beyond a limit of the rules.
+    Limit,
+}
+
+/// How a wish ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum IntentOutcome {
+    /// Its commit is in the log.
+    Done,
+    /// It was true already: somebody else did it first.
+    AlreadySo,
+    /// It cannot be done (any more); asking again needs fresh input or rights.
+    Failed(IntentFault),
+}
+
+/// Why a wish cannot be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum IntentFault {
+    /// The right to it is missing.
+    NotAllowed,
+    /// A key package or identity entry in it is not usable.
+    BadInput,
+    /// The relay or the rules limit its size.
+    TooLarge,
+    /// This installation is not a member any more.
+    NotMember,
+}
+
+/// Why a group does not follow its log for now. Its cursor stands before what it waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Parked {
+    /// A commit whose path this installation cannot process; others may. No own commits and
+    /// messages until evidence of the epoch or a deadline.
+    Undecidable,
+    /// A commit that removes this installation; final with evidence that the others followed it.
+    Removal,
+    /// The group's rules are newer than this build.
+    RulesTooNew {
+        /// The version it needs.
+        rules: u16,
+    },
+    /// Records are missing between the cursor and this one.
+    MissingRecords {
+        /// The first record after the hole.
+        at: Seq,
+    },
+    /// This record does not extend the hash chain: the relay shows another log than before.
+    OtherHistory {
+        /// The record.
+        at: Seq,
+    },
+    /// No randomness.
+    Entropy,
+}
+
+/// Why a Welcome was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum WelcomeRejection {
+    /// Not an envelope with a sealed Welcome.
+    Malformed,
+    /// Sealed to a key package whose private keys are gone, or not to one of ours.
+    UnknownPackage,
+    /// Does not open.
+    Unsealable,
+    /// The signature of the inviter is wrong.
+    BadInviter,
+    /// The log does not hold the commit at the cursor that the Welcome names.
+    NotInLog,
+    /// The body is not what the pointer names.
+    BadBody,
+    /// MLS refuses it.
+    Mls,
+    /// The group state does not fit the tree or the group context.
+    BadState,
+    /// The group is held already, and this installation was not removed from it (G8).
+    AlreadyMember,
+    /// Sealed classically in a group that requires post-quantum Welcomes (S8).
+    Downgraded,
+}

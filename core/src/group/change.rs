@@ -1,0 +1,195 @@
+//! Wishes to change a group: stored first, carried out by commits, each with a reported outcome
+//! (G5).
+
+use std::collections::BTreeSet;
+
+use conclave_proto::{
+    InboxId, InstallationId, IntentId, Timestamp, codec::Wire, group::Right,
+    identity::IdentityState,
+};
+
+use super::{
+    ChangeError, Group, Standing,
+    stored::{Intent, Place, Wish, WishedInbox},
+};
+use crate::{
+    delivery::{Event, IntentFault, IntentOutcome, Parked},
+    identity::read_log,
+    mls::VerifiedPackage,
+    step::Step,
+};
+
+/// An inbox to add, with everything that the commit has to carry: gathered by the caller.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// The inbox.
+    pub inbox: InboxId,
+    /// Its whole identity log, oldest entry first.
+    pub log: Vec<Vec<u8>>,
+    /// A checked key package of each installation that is to get a leaf. Active installations
+    /// without one are stated in the group to be absent.
+    pub packages: Vec<VerifiedPackage>,
+}
+
+impl Group {
+    /// Adds inboxes, or new installations of inboxes that are in the group already; one commit
+    /// for all, if possible with other wishes.
+    ///
+    /// # Errors
+    /// [`ChangeError`]; nothing has changed.
+    pub fn add(
+        &mut self,
+        now: Timestamp,
+        who: Vec<Candidate>,
+    ) -> Result<Step<IntentId>, ChangeError> {
+        self.may_change(self.right_to_add(&who))?;
+        let inboxes: BTreeSet<InboxId> = who.iter().map(|candidate| candidate.inbox).collect();
+        if who.is_empty() || inboxes.len() != who.len() {
+            return Err(ChangeError::Misuse("each inbox to add has to be named once"));
+        }
+        let mut added = 0;
+        for candidate in &who {
+            self.check_candidate(candidate)?;
+            added += candidate.packages.len();
+        }
+        if self.leaves.len().saturating_add(added) > self.limits.leaves {
+            return Err(ChangeError::TooManyLeaves { max: self.limits.leaves });
+        }
+        let wished = who.into_iter().map(wished).collect::<Result<_, _>>()?;
+        self.wish(now, Wish::Add(wished))
+    }
+
+    /// Removes inboxes with all their installations.
+    ///
+    /// # Errors
+    /// [`ChangeError`]; nothing has changed.
+    pub fn remove(
+        &mut self,
+        now: Timestamp,
+        who: Vec<InboxId>,
+    ) -> Result<Step<IntentId>, ChangeError> {
+        self.may_change(self.state.settings().policy.remove)?;
+        if who.is_empty() || who.iter().any(|inbox| self.state.inbox(inbox).is_none()) {
+            return Err(ChangeError::Misuse("only members can be removed"));
+        }
+        if who.contains(&self.installation.inbox()) {
+            return Err(ChangeError::Misuse("nobody removes the own inbox: leave instead"));
+        }
+        if who.iter().any(|inbox| self.state.settings().super_admins.contains(inbox)) {
+            return Err(ChangeError::NotAllowed);
+        }
+        self.wish(now, Wish::Remove(who))
+    }
+
+    /// Renews this installation's keys in the group by a commit with a path (S5).
+    ///
+    /// # Errors
+    /// [`ChangeError`]; nothing has changed.
+    pub fn update_keys(&mut self, now: Timestamp) -> Result<Step<IntentId>, ChangeError> {
+        self.may_change(Right::Everyone)?;
+        self.wish(now, Wish::UpdateKeys)
+    }
+
+    /// Adding an inbox needs the right to; following the log of one that is there needs none.
+    fn right_to_add(&self, who: &[Candidate]) -> Right {
+        if who.iter().all(|candidate| self.state.inbox(&candidate.inbox).is_some()) {
+            Right::Everyone
+        } else {
+            self.state.settings().policy.add
+        }
+    }
+
+    fn may_change(&self, right: Right) -> Result<(), ChangeError> {
+        match self.meta.standing {
+            Standing::Removed => return Err(ChangeError::NotMember),
+            Standing::Stuck { removal: true, .. } => {
+                return Err(ChangeError::Parked(Parked::Removal));
+            }
+            Standing::Stuck { removal: false, .. } => {
+                return Err(ChangeError::Parked(Parked::Undecidable));
+            }
+            Standing::Member => {}
+        }
+        if !self.state.may(&self.installation.inbox(), right) {
+            return Err(ChangeError::NotAllowed);
+        }
+        if self.intents.len() >= self.limits.intents {
+            return Err(ChangeError::QueueFull { max: self.limits.intents });
+        }
+        Ok(())
+    }
+
+    fn check_candidate(&self, candidate: &Candidate) -> Result<(), ChangeError> {
+        let entries = candidate.log.iter().map(Vec::as_slice);
+        let identity = read_log(candidate.inbox, None, entries)
+            .ok_or(ChangeError::Misuse("the log founds no inbox"))?;
+        for package in &candidate.packages {
+            self.check_package(package, &identity)?;
+        }
+        Ok(())
+    }
+
+    fn check_package(
+        &self,
+        package: &VerifiedPackage,
+        identity: &IdentityState,
+    ) -> Result<(), ChangeError> {
+        let id: InstallationId = package.installation();
+        if package.inbox() != identity.inbox || !identity.installations.contains_key(&id) {
+            return Err(ChangeError::Misuse("a key package of somebody else"));
+        }
+        let required = conclave_proto::group::Flags::POST_QUANTUM;
+        if self.state.settings().flags.has(required) && !package.is_post_quantum() {
+            return Err(ChangeError::NotPostQuantum(id));
+        }
+        Ok(())
+    }
+
+    fn wish(&mut self, now: Timestamp, wish: Wish) -> Result<Step<IntentId>, ChangeError> {
+        self.begin()?;
+        let id = self.store_intent(wish);
+        self.advance(now);
+        Ok(self.end(id))
+    }
+
+    fn store_intent(&mut self, wish: Wish) -> IntentId {
+        let id = IntentId(self.meta.intents);
+        self.meta().intents = id.0.saturating_add(1);
+        let intent = Intent { wish };
+        self.put(Place::Intent(id), intent.encode());
+        self.intents.insert(id, intent);
+        id
+    }
+
+    /// Wishes a path update, unless one is wished or on its way.
+    pub(super) fn wish_key_update(&mut self) {
+        let wished = self.intents.values().any(|intent| matches!(intent.wish, Wish::UpdateKeys));
+        if !wished && !self.has_live_commit() {
+            self.store_intent(Wish::UpdateKeys);
+        }
+    }
+
+    pub(super) fn settle_intent(&mut self, intent: IntentId, outcome: IntentOutcome) {
+        if self.intents.remove(&intent).is_some() {
+            self.delete(Place::Intent(intent));
+            self.event(Event::IntentSettled { group: self.id, intent, outcome });
+        }
+    }
+
+    /// Ends every wish: this installation cannot carry out any more.
+    pub(super) fn fail_intents(&mut self, fault: IntentFault) {
+        let all: Vec<IntentId> = self.intents.keys().copied().collect();
+        for intent in all {
+            self.settle_intent(intent, IntentOutcome::Failed(fault));
+        }
+    }
+}
+
+fn wished(candidate: Candidate) -> Result<WishedInbox, ChangeError> {
+    let packages = candidate.packages.iter().map(VerifiedPackage::to_mls);
+    Ok(WishedInbox {
+        inbox: candidate.inbox,
+        log: candidate.log,
+        packages: packages.collect::<Result<_, _>>()?,
+    })
+}

@@ -1,0 +1,174 @@
+//! What still has to reach the relay, and what its answers mean.
+
+use conclave_proto::{
+    Epoch, Mark, MessageId, Timestamp, Topic, TransmitId, codec::Wire, record::transmit_id,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{Group, stored::Place};
+use crate::{
+    delivery::{IntentFault, IntentOutcome, PublishOutcome, Refusal, Transmit},
+    step::Step,
+};
+
+/// An entry of the outbox. The number it lies under is its place in the order of sending.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Outgoing {
+    pub(super) what: What,
+    pub(super) envelope: Option<SentEnvelope>,
+}
+
+/// What is on its way.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) enum What {
+    /// An own message; settled by its place in the log.
+    Message(OwnMessage),
+    /// A Welcome or a body; settled when the relay says that it is stored.
+    Plain,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct OwnMessage {
+    pub(super) id: MessageId,
+    /// The encoded payload, to be encrypted again if the ciphertext comes too late.
+    pub(super) payload: Vec<u8>,
+}
+
+/// The bytes that were released.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct SentEnvelope {
+    pub(super) topic: Topic,
+    pub(super) id: TransmitId,
+    pub(super) mark: Mark,
+    /// The epoch it was encrypted in; meaningless for what is not a message.
+    pub(super) epoch: Epoch,
+    pub(super) payload: Vec<u8>,
+    /// When it was last given to the driver.
+    pub(super) since: Timestamp,
+}
+
+impl Wire for Outgoing {
+    const VERSION: u8 = 1;
+    const MAX_BYTES: usize = usize::MAX;
+}
+
+impl Outgoing {
+    pub(super) const fn message(&self) -> Option<&OwnMessage> {
+        match &self.what {
+            What::Message(message) => Some(message),
+            What::Plain => None,
+        }
+    }
+
+    /// A message that waits for a path update before it is encrypted.
+    pub(super) const fn is_waiting(&self) -> bool {
+        self.envelope.is_none()
+    }
+}
+
+impl SentEnvelope {
+    pub(super) fn new(
+        topic: Topic,
+        mark: Mark,
+        epoch: Epoch,
+        payload: Vec<u8>,
+        now: Timestamp,
+    ) -> Self {
+        let id = transmit_id(&topic, &payload);
+        Self { topic, id, mark, epoch, payload, since: now }
+    }
+
+    pub(super) fn transmit(&self) -> Transmit {
+        Transmit {
+            topic: self.topic.clone(),
+            id: self.id,
+            expect: None,
+            payload: self.payload.clone(),
+        }
+    }
+}
+
+impl Group {
+    /// Everything that is not settled, in the order of sending: after a load, publish all of it
+    /// again. Ids are stable, so a relay that has it already says so.
+    #[must_use]
+    pub fn unsettled(&self) -> Vec<Transmit> {
+        let commits = self.kept.iter().filter(|(_, kept)| !kept.refused);
+        let commits = commits.map(|(id, kept)| self.commit_transmit(*id, kept.payload.clone()));
+        let envelopes = self.outbox.values().filter_map(|outgoing| outgoing.envelope.as_ref());
+        commits.chain(envelopes.map(SentEnvelope::transmit)).collect()
+    }
+
+    /// What became of a publish.
+    ///
+    /// Settles bodies and Welcomes, which only the relay sees. For messages and commits it is
+    /// news at best: they are settled by the log, whatever the answer was.
+    pub fn handle_publish(
+        &mut self,
+        now: Timestamp,
+        id: TransmitId,
+        outcome: &PublishOutcome,
+    ) -> Step {
+        self.draft = super::Draft::default();
+        match outcome {
+            PublishOutcome::Accepted { .. } => self.settle_plain(id),
+            PublishOutcome::Refused(Refusal::TooLarge { .. } | Refusal::Invalid) => {
+                self.settle_plain(id);
+                self.note_refused(now, id);
+            }
+            PublishOutcome::Refused(Refusal::Behind | Refusal::Conflict { .. })
+            | PublishOutcome::NotStored { .. }
+            | PublishOutcome::Unknown => {}
+        }
+        self.end(())
+    }
+
+    pub(super) fn commit_transmit(&self, id: TransmitId, payload: Vec<u8>) -> Transmit {
+        Transmit { topic: self.topic.clone(), id, expect: None, payload }
+    }
+
+    /// Queues an envelope that only the relay settles.
+    pub(super) fn queue_plain(&mut self, envelope: SentEnvelope) {
+        self.transmit(envelope.transmit());
+        let outgoing = Outgoing { what: What::Plain, envelope: Some(envelope) };
+        self.queue(outgoing);
+    }
+
+    pub(super) fn queue(&mut self, outgoing: Outgoing) {
+        let number = self.meta.outgoing;
+        self.meta().outgoing = number.saturating_add(1);
+        self.put(Place::Outgoing(number), outgoing.encode());
+        self.outbox.insert(number, outgoing);
+    }
+
+    pub(super) fn unqueue(&mut self, number: u64) {
+        if self.outbox.remove(&number).is_some() {
+            self.delete(Place::Outgoing(number));
+        }
+    }
+
+    fn settle_plain(&mut self, id: TransmitId) {
+        let found = self.outbox.iter().find(|(_, outgoing)| {
+            let is_it = outgoing.envelope.as_ref().is_some_and(|envelope| envelope.id == id);
+            is_it && outgoing.message().is_none()
+        });
+        if let Some(number) = found.map(|(number, _)| *number) {
+            self.unqueue(number);
+        }
+    }
+
+    /// A commit that the relay will not take ends its wishes, but stays kept: the log may show
+    /// it all the same (scenarios 8, 99).
+    fn note_refused(&mut self, _now: Timestamp, id: TransmitId) {
+        let Some(kept) = self.kept.get_mut(&id) else { return };
+        if kept.refused {
+            return;
+        }
+        kept.refused = true;
+        let (intents, stored) = (kept.intents.clone(), kept.encode());
+        self.put(Place::Kept(&id), stored);
+        for intent in intents {
+            self.settle_intent(intent, IntentOutcome::Failed(IntentFault::TooLarge));
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! Records of the log, in order, in one step.
+
+use conclave_proto::{Envelope, Mark, Record, Timestamp, TransmitId};
+
+use super::{
+    Group, Standing, TRAIL,
+    apply::Valid,
+    outbox::{Outgoing, OwnMessage},
+};
+use crate::{
+    delivery::{CommitFault, Parked, Rejection},
+    mls::{Content, Fault, ForeignCommit, Inside, Mls, Parsed},
+    step::Step,
+};
+
+/// How much of a batch was handled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// Records handled, from the front of the batch; the cursor stands behind them.
+    pub count: usize,
+    /// What the next one waits for, if it was not handled.
+    pub parked: Option<Parked>,
+    /// The MLS library failed in the middle of the batch. Drop the group, load it again, and
+    /// hand in the records one by one.
+    pub broken: bool,
+}
+
+/// Where an own envelope was found.
+enum Own {
+    Commit(TransmitId),
+    Message(u64, conclave_proto::Epoch, OwnMessage),
+}
+
+impl Group {
+    /// Handles records in log order, in one step. Never fails: what a peer did wrong is an event,
+    /// and the cursor moves on.
+    ///
+    /// Records that were handled before are passed over. At a hole, at a record of another
+    /// history, or at a commit that cannot be followed, the rest waits: see [`Taken`].
+    pub fn handle_records(&mut self, now: Timestamp, batch: &[Record]) -> Step<Taken> {
+        if self.begin().is_err() {
+            self.draft = super::Draft::default();
+            return self.end(Taken { count: 0, parked: Some(Parked::Entropy), broken: false });
+        }
+        let batch = batch.get(..self.limits.batch_records).unwrap_or(batch);
+        let mut taken = Taken { count: 0, parked: self.unpark(now, batch), broken: false };
+        for record in batch {
+            if taken.parked.is_some() || self.draft.broken {
+                break;
+            }
+            match self.take(now, record, taken.count == 0) {
+                Ok(()) => taken.count += 1,
+                Err(parked) => taken.parked = Some(parked),
+            }
+        }
+        if taken.parked.is_none() {
+            self.advance(now);
+        }
+        self.checkpoint();
+        if self.draft.broken {
+            taken = Taken { count: 0, parked: None, broken: true };
+        }
+        self.end(taken)
+    }
+
+    /// One record: its place in the chain, its verdict, the cursor.
+    fn take(&mut self, now: Timestamp, record: &Record, first: bool) -> Result<(), Parked> {
+        let cursor = self.meta.cursor;
+        if record.seq <= cursor.seq {
+            return Ok(());
+        }
+        if record.prev > cursor.seq {
+            return Err(Parked::MissingRecords { at: record.seq });
+        }
+        if !record.follows(&self.topic, cursor.seq, &cursor.hash) {
+            return Err(Parked::OtherHistory { at: record.seq });
+        }
+        if self.meta.standing == Standing::Removed {
+            self.reject(record.seq, Rejection::NotMember);
+        } else {
+            self.verdict(now, record, first)?;
+        }
+        self.meta().cursor = record.cursor();
+        self.trail.push_back((record.seq, record.hash));
+        if self.trail.len() > TRAIL {
+            self.trail.pop_front();
+        }
+        Ok(())
+    }
+
+    fn verdict(&mut self, now: Timestamp, record: &Record, first: bool) -> Result<(), Parked> {
+        let Ok((mark, message)) = Envelope::decode_group(&record.payload) else {
+            self.reject(record.seq, Rejection::Malformed);
+            return Ok(());
+        };
+        match self.own(mark, record.id) {
+            Some(Ok(Own::Commit(id))) => {
+                if self.apply_own(now, record, id).is_err() {
+                    self.failed(record, first);
+                }
+                return Ok(());
+            }
+            Some(Ok(Own::Message(number, epoch, message))) => {
+                self.settle_message(now, record, number, epoch, &message);
+                return Ok(());
+            }
+            // An own mark on other bytes (scenario 104).
+            Some(Err(())) => {
+                self.reject(record.seq, Rejection::Forged);
+                return Ok(());
+            }
+            None => {}
+        }
+        match Mls::parse(&message) {
+            Some(parsed) => self.foreign(now, record, mark, parsed, first),
+            None => {
+                self.reject(record.seq, Rejection::Malformed);
+                Ok(())
+            }
+        }
+    }
+
+    /// Own echoes are recognised by their mark, and have to be the bytes that were sent.
+    fn own(&self, mark: Mark, id: TransmitId) -> Option<Result<Own, ()>> {
+        let kept = self.kept.iter().find(|(_, kept)| kept.mark == mark);
+        if let Some((kept_id, _)) = kept {
+            return Some(if *kept_id == id { Ok(Own::Commit(id)) } else { Err(()) });
+        }
+        self.outbox.iter().find_map(|(number, outgoing)| own_message(*number, outgoing, mark, id))
+    }
+
+    fn foreign(
+        &mut self,
+        now: Timestamp,
+        record: &Record,
+        mark: Mark,
+        parsed: Parsed,
+        first: bool,
+    ) -> Result<(), Parked> {
+        let outside = parsed.outside;
+        let early = if outside.group != self.id {
+            Some(Rejection::OtherGroup)
+        } else if outside.epoch > self.epoch() {
+            Some(Rejection::FutureEpoch)
+        } else {
+            match outside.content {
+                Content::Proposal => Some(Rejection::Proposal),
+                Content::Commit if outside.epoch < self.epoch() => Some(Rejection::LostRace),
+                Content::Commit | Content::Application => None,
+            }
+        };
+        if let Some(reason) = early {
+            self.reject(record.seq, reason);
+            return Ok(());
+        }
+        let unchanged = !self.mls.is_changed();
+        match self.mls.process(parsed) {
+            Ok(Inside::Application { sender, plaintext, .. }) => {
+                let plaintext = zeroize::Zeroizing::new(plaintext);
+                self.receive_message(record, outside.epoch, sender, &plaintext);
+                Ok(())
+            }
+            Ok(Inside::Commit(commit)) => self.commit(now, record, commit, first),
+            Ok(Inside::OwnLeaf) => {
+                self.receive_on_own_leaf(record.seq, mark);
+                Ok(())
+            }
+            Err(Fault::Undecidable) => Err(self.park(now, record.seq, false)),
+            Err(Fault::Internal) => {
+                self.failed(record, first && unchanged);
+                Ok(())
+            }
+            Err(fault) => {
+                self.reject(record.seq, rejection(fault));
+                Ok(())
+            }
+        }
+    }
+
+    fn commit(
+        &mut self,
+        now: Timestamp,
+        record: &Record,
+        commit: Box<ForeignCommit>,
+        first: bool,
+    ) -> Result<(), Parked> {
+        let next = match self.judge(&commit.facts) {
+            Ok(next) => next,
+            Err(fault) => {
+                self.reject(record.seq, Rejection::InvalidCommit(fault));
+                return Ok(());
+            }
+        };
+        if commit.facts.removes_own {
+            // The library reports one's own removal before it checks the tag: whether the others
+            // follow it is seen in the log only.
+            return Err(self.park(now, record.seq, true));
+        }
+        if self.apply(now, record.cursor(), next, Valid::Foreign(commit)).is_err() {
+            self.failed(record, first);
+        }
+        Ok(())
+    }
+
+    /// The library failed at a record. The first of a batch is skipped, for nothing else depends
+    /// on it; behind others the whole step is given up and made again one by one.
+    fn failed(&mut self, record: &Record, first: bool) {
+        if first && self.mls.rollback().is_ok() {
+            self.mls.hold();
+            self.reject(record.seq, Rejection::Internal);
+        } else {
+            self.draft.broken = true;
+        }
+    }
+}
+
+fn own_message(
+    number: u64,
+    outgoing: &Outgoing,
+    mark: Mark,
+    id: TransmitId,
+) -> Option<Result<Own, ()>> {
+    let envelope = outgoing.envelope.as_ref().filter(|envelope| envelope.mark == mark)?;
+    let message = outgoing.message()?;
+    Some(if envelope.id == id {
+        Ok(Own::Message(number, envelope.epoch, message.clone()))
+    } else {
+        Err(())
+    })
+}
+
+const fn rejection(fault: Fault) -> Rejection {
+    match fault {
+        Fault::InvalidCommit => Rejection::InvalidCommit(CommitFault::Mls),
+        Fault::KeysGone => Rejection::KeysGone,
+        Fault::TooFarAhead => Rejection::TooFarAhead,
+        Fault::TooOld => Rejection::TooOld,
+        Fault::WrongEpoch => Rejection::LostRace,
+        Fault::Unverified => Rejection::Undecryptable,
+        Fault::Undecidable | Fault::Internal => Rejection::Internal,
+    }
+}

@@ -1,0 +1,145 @@
+//! Sending messages.
+
+use conclave_proto::{
+    Envelope, EnvelopeKind, MessageId, Timestamp,
+    codec::Wire,
+    message::{Body, IdempotencyKey, Payload, message_id},
+};
+
+use super::{
+    Group, SendError, Standing,
+    outbox::{Outgoing, OwnMessage, SentEnvelope, What},
+    stored::Place,
+};
+use crate::{delivery::Parked, mls::MlsError, padding, step::Step};
+
+impl Group {
+    /// Sends a message. The answer is its id; an event tells when it has its place in the log.
+    ///
+    /// The idempotency key belongs to the message: sending the same key and content again, while
+    /// it waits, gives the same id and no second message. The first message of an installation,
+    /// and the first after three months, waits for a path update (S5); so do those behind it.
+    ///
+    /// # Errors
+    /// [`SendError`]; nothing has changed.
+    pub fn send(
+        &mut self,
+        now: Timestamp,
+        key: IdempotencyKey,
+        content: Vec<u8>,
+    ) -> Result<Step<MessageId>, SendError> {
+        self.may_send(content.len())?;
+        let body = Body::Content(content);
+        let id = message_id(&self.id, &self.installation.id(), &key, &body);
+        self.begin()?;
+        if self.outbox.values().any(|outgoing| outgoing.message().is_some_and(|m| m.id == id)) {
+            return Ok(self.end(id));
+        }
+        let payload = self.next_payload(now, key, body).encode();
+        let message = OwnMessage { id, payload };
+        if self.is_path_update_due(now) || self.outbox.values().any(Outgoing::is_waiting) {
+            self.queue(Outgoing { what: What::Message(message), envelope: None });
+            self.wish_key_update();
+            self.advance(now);
+        } else {
+            let envelope = self.encrypt(now, &message)?;
+            self.transmit(envelope.transmit());
+            self.queue(Outgoing { what: What::Message(message), envelope: Some(envelope) });
+        }
+        self.count_message(id);
+        Ok(self.end(id))
+    }
+
+    fn may_send(&self, len: usize) -> Result<(), SendError> {
+        match self.meta.standing {
+            Standing::Removed => return Err(SendError::NotMember),
+            Standing::Stuck { removal: true, .. } => return Err(SendError::Parked(Parked::Removal)),
+            Standing::Stuck { removal: false, .. } => {
+                return Err(SendError::Parked(Parked::Undecidable));
+            }
+            Standing::Member => {}
+        }
+        if !self.state.may(&self.installation.inbox(), self.state.settings().policy.post) {
+            return Err(SendError::NotAllowed);
+        }
+        if len > self.limits.content_bytes {
+            return Err(SendError::TooLong { len, max: self.limits.content_bytes });
+        }
+        if self.unsettled_messages() >= self.limits.unsettled {
+            return Err(SendError::QueueFull { max: self.limits.unsettled });
+        }
+        Ok(())
+    }
+
+    fn next_payload(&self, now: Timestamp, key: IdempotencyKey, body: Body) -> Payload {
+        Payload {
+            counter: self.meta.messages.saturating_add(1),
+            previous: self.meta.previous,
+            key,
+            time: now,
+            read: self.meta.cursor,
+            body,
+        }
+    }
+
+    fn count_message(&mut self, id: MessageId) {
+        let meta = self.meta();
+        meta.messages = meta.messages.saturating_add(1);
+        meta.previous = id;
+    }
+
+    /// Encrypts a message in the present epoch. On error nothing has changed.
+    fn encrypt(&mut self, now: Timestamp, message: &OwnMessage) -> Result<SentEnvelope, MlsError> {
+        let padded = zeroize::Zeroizing::new(padding::pad(&message.payload));
+        match self.mls.encrypt(&padded) {
+            Ok(bytes) => Ok(self.envelope(now, EnvelopeKind::Mls(bytes))),
+            Err(error) => {
+                if self.mls.rollback().is_err() {
+                    self.draft.broken = true;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// An envelope of this group's topic with the next mark.
+    pub(super) fn envelope(&mut self, now: Timestamp, kind: EnvelopeKind) -> SentEnvelope {
+        let topic = self.topic.clone();
+        let counter = self.meta.marks;
+        self.meta().marks = counter.saturating_add(1);
+        let mark = self.installation.mark(&topic, counter);
+        let payload = Envelope { mark, beacon: None, kind }.encode();
+        SentEnvelope::new(topic, mark, self.epoch(), payload, now)
+    }
+
+    /// Encrypts what has waited for a path update, in order.
+    pub(super) fn send_waiting(&mut self, now: Timestamp) {
+        if self.is_path_update_due(now) || self.meta.standing != Standing::Member {
+            return;
+        }
+        let waiting: Vec<u64> = self
+            .outbox
+            .iter()
+            .filter(|(_, outgoing)| outgoing.is_waiting())
+            .map(|(number, _)| *number)
+            .collect();
+        for number in waiting {
+            self.encrypt_queued(now, number);
+        }
+    }
+
+    /// Encrypts (again) what is queued under a number, with the same message id.
+    pub(super) fn encrypt_queued(&mut self, now: Timestamp, number: u64) {
+        let Some(message) = self.outbox.get(&number).and_then(Outgoing::message).cloned() else {
+            return;
+        };
+        // What the step has done so far must survive a rollback of this one.
+        self.checkpoint();
+        if let Ok(envelope) = self.encrypt(now, &message) {
+            self.transmit(envelope.transmit());
+            let outgoing = Outgoing { what: What::Message(message), envelope: Some(envelope) };
+            self.put(Place::Outgoing(number), outgoing.encode());
+            self.outbox.insert(number, outgoing);
+        }
+    }
+}

@@ -1,0 +1,355 @@
+//! What a group stores besides the records of the MLS library, and where.
+//!
+//! Everything lies under the group's id as scope. Each value has a version byte; old versions
+//! open for ever (E10).
+
+use conclave_proto::{
+    Cursor, Epoch, GroupId, InboxId, InstallationId, IntentId, Mark, MessageId, Seq, Timestamp,
+    TransmitId,
+    codec::{DecodeError, Wire},
+    group::{RosterEntry, Settings},
+    message::{Body, IdempotencyKey},
+};
+use serde::{Deserialize, Serialize};
+
+use super::parked::Standing;
+use crate::store::{Key, Store, StoreError, Table, Write};
+
+/// First byte of the orders in [`Table::Group`]; 1 belongs to the MLS records.
+mod tag {
+    pub(super) const META: u8 = 2;
+    pub(super) const SETTINGS: u8 = 3;
+    pub(super) const ROSTER: u8 = 4;
+    pub(super) const SENDER: u8 = 5;
+    pub(super) const KEPT: u8 = 6;
+}
+
+/// First byte of the orders in [`Table::Message`].
+const MESSAGE_BY_SEQ: u8 = 0;
+const MESSAGE_BY_ID: u8 = 1;
+
+/// Where a value of a group lies.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Place<'a> {
+    Meta,
+    Settings,
+    Roster(&'a InboxId),
+    Sender(&'a InstallationId),
+    Kept(&'a TransmitId),
+    Message(Seq),
+    MessageId(&'a MessageId),
+    Intent(IntentId),
+    Outgoing(u64),
+}
+
+impl Place<'_> {
+    const fn table(self) -> Table {
+        match self {
+            Self::Meta | Self::Settings | Self::Roster(_) | Self::Sender(_) | Self::Kept(_) => {
+                Table::Group
+            }
+            Self::Message(_) | Self::MessageId(_) => Table::Message,
+            Self::Intent(_) => Table::Intent,
+            Self::Outgoing(_) => Table::Outbox,
+        }
+    }
+
+    fn order(self) -> Vec<u8> {
+        match self {
+            Self::Meta => vec![tag::META],
+            Self::Settings => vec![tag::SETTINGS],
+            Self::Roster(inbox) => tagged(tag::ROSTER, &inbox.0),
+            Self::Sender(id) => tagged(tag::SENDER, &id.0),
+            Self::Kept(id) => tagged(tag::KEPT, &id.0),
+            Self::Message(seq) => tagged(MESSAGE_BY_SEQ, &seq.0.to_be_bytes()),
+            Self::MessageId(id) => tagged(MESSAGE_BY_ID, &id.0),
+            Self::Intent(id) => id.0.to_be_bytes().to_vec(),
+            Self::Outgoing(number) => number.to_be_bytes().to_vec(),
+        }
+    }
+
+    pub(super) fn put(self, group: GroupId, value: Vec<u8>) -> Write {
+        Write::Put { table: self.table(), key: Key::new(group.0, &self.order()), value }
+    }
+
+    pub(super) fn delete(self, group: GroupId) -> Write {
+        Write::Delete { table: self.table(), key: Key::new(group.0, &self.order()) }
+    }
+}
+
+fn tagged(tag: u8, rest: &[u8]) -> Vec<u8> {
+    [&[tag], rest].concat()
+}
+
+/// A value of [`Table::Group`] as it is read back.
+pub(super) enum StoredGroup {
+    Mls,
+    Meta(Box<Meta>),
+    Settings(Settings),
+    Roster(InboxId, RosterEntry),
+    Sender(InstallationId, SenderLog),
+    Kept(TransmitId, Box<KeptCommit>),
+}
+
+impl StoredGroup {
+    pub(super) fn read(order: &[u8], value: &[u8]) -> Result<Self, DecodeError> {
+        let (tag, rest) = order.split_first().ok_or(DecodeError::Empty)?;
+        match *tag {
+            crate::mls::RECORDS => Ok(Self::Mls),
+            tag::META => Ok(Self::Meta(Box::new(Meta::decode(value)?))),
+            tag::SETTINGS => Ok(Self::Settings(StoredSettings::decode(value)?.0)),
+            tag::ROSTER => Ok(Self::Roster(InboxId(id(rest)?), StoredEntry::decode(value)?.0)),
+            tag::SENDER => Ok(Self::Sender(InstallationId(id(rest)?), SenderLog::decode(value)?)),
+            tag::KEPT => {
+                Ok(Self::Kept(TransmitId(id(rest)?), Box::new(KeptCommit::decode(value)?)))
+            }
+            _ => Err(DecodeError::Malformed),
+        }
+    }
+}
+
+fn id<const N: usize>(bytes: &[u8]) -> Result<[u8; N], DecodeError> {
+    bytes.try_into().map_err(|_| DecodeError::Malformed)
+}
+
+macro_rules! stored {
+    ($($type:ty),* $(,)?) => { $(
+        impl Wire for $type {
+            const VERSION: u8 = 1;
+            // Own bytes: whatever was written is read back.
+            const MAX_BYTES: usize = usize::MAX;
+        }
+    )* };
+}
+
+stored!(Meta, StoredSettings, StoredEntry, SenderLog, KeptCommit, Intent, StoredMessage);
+
+/// What a group knows about itself.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Meta {
+    pub(super) cursor: Cursor,
+    pub(super) standing: Standing,
+    /// Counts own marks; the next envelope gets the next one.
+    pub(super) marks: u64,
+    /// Counts own messages.
+    pub(super) messages: u64,
+    /// The own message before the next one.
+    pub(super) previous: MessageId,
+    pub(super) intents: u64,
+    pub(super) outgoing: u64,
+    pub(super) joined: Timestamp,
+    /// When a path update is due even without sending (S5).
+    pub(super) update_by: Timestamp,
+    pub(super) last_path: Option<Timestamp>,
+    /// Past epochs whose secrets are kept, oldest first.
+    pub(super) past: Vec<PastEpoch>,
+}
+
+/// An epoch that has ended.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct PastEpoch {
+    pub(super) epoch: Epoch,
+    pub(super) ended: Timestamp,
+    /// Its settings, where they differ from the next epoch's: who could post is judged by them.
+    pub(super) settings: Option<Settings>,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct StoredSettings(pub(super) Settings);
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct StoredEntry(pub(super) RosterEntry);
+
+/// Which messages of a sender have been received, by their counters.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct SenderLog {
+    /// Ranges of received counters, ascending, apart from each other.
+    ranges: Vec<(u64, u64)>,
+}
+
+/// Holes that are remembered per sender; older ones count as lost.
+const HOLES: usize = 64;
+
+impl SenderLog {
+    pub(super) fn has(&self, counter: u64) -> bool {
+        self.ranges.iter().any(|(first, last)| (*first..=*last).contains(&counter))
+    }
+
+    /// Notes a counter; gives the hole that it leaves before it, if that is new. The first
+    /// message that is seen of a sender leaves none: what was before it was not for us.
+    pub(super) fn note(&mut self, counter: u64) -> Option<(u64, u64)> {
+        let newest = self.ranges.last().map(|(_, last)| *last);
+        let hole = newest
+            .filter(|newest| counter > newest.saturating_add(1))
+            .map(|newest| (newest.saturating_add(1), counter.saturating_sub(1)));
+        self.insert(counter);
+        hole
+    }
+
+    fn insert(&mut self, counter: u64) {
+        let at = self.ranges.partition_point(|(first, _)| *first <= counter);
+        self.ranges.insert(at, (counter, counter));
+        let mut merged: Vec<(u64, u64)> = Vec::with_capacity(self.ranges.len());
+        for (first, last) in self.ranges.drain(..) {
+            match merged.last_mut() {
+                Some(before) if first <= before.1.saturating_add(1) => before.1 = before.1.max(last),
+                _ => merged.push((first, last)),
+            }
+        }
+        while merged.len() > HOLES {
+            let (first, _) = merged.remove(0);
+            if let Some(next) = merged.first_mut() {
+                next.0 = first;
+            }
+        }
+        self.ranges = merged;
+    }
+}
+
+/// An own commit that was released: no answer settles it, so its staged form is kept until the
+/// epoch ends in the log.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct KeptCommit {
+    pub(super) epoch: Epoch,
+    pub(super) mark: Mark,
+    /// The envelope.
+    pub(super) payload: Vec<u8>,
+    /// The library's staged form.
+    pub(super) staged: Vec<u8>,
+    /// The encoded state delta.
+    pub(super) delta: Option<Vec<u8>>,
+    pub(super) intents: Vec<IntentId>,
+    pub(super) welcome: Option<KeptWelcome>,
+    /// The relay will not take it, it says; it is not sent again, but still applied if the log
+    /// shows it.
+    pub(super) refused: bool,
+}
+
+/// What the invited get once the commit is in the log.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct KeptWelcome {
+    pub(super) group_info: Vec<u8>,
+    pub(super) tree: Vec<u8>,
+    pub(super) recipients: Vec<Recipient>,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Recipient {
+    pub(super) installation: InstallationId,
+    pub(super) reference: [u8; 32],
+    pub(super) algorithm: u16,
+    pub(super) key: Vec<u8>,
+    pub(super) secrets: Vec<u8>,
+}
+
+impl Drop for KeptCommit {
+    fn drop(&mut self) {
+        zeroize::Zeroize::zeroize(&mut self.staged);
+    }
+}
+
+/// A stored wish.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Intent {
+    pub(super) wish: Wish,
+}
+
+/// What is wished. Grows at the end.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) enum Wish {
+    Add(Vec<WishedInbox>),
+    Remove(Vec<InboxId>),
+    UpdateKeys,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct WishedInbox {
+    pub(super) inbox: InboxId,
+    /// The whole identity log.
+    pub(super) log: Vec<Vec<u8>>,
+    /// MLS key packages, checked when the wish was taken.
+    pub(super) packages: Vec<Vec<u8>>,
+}
+
+/// A message of the group's timeline.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredMessage {
+    /// Its id.
+    pub id: MessageId,
+    /// The sender's inbox.
+    pub inbox: InboxId,
+    /// The sender's installation.
+    pub installation: InstallationId,
+    /// The epoch it was encrypted in.
+    pub epoch: Epoch,
+    /// The sender's count.
+    pub counter: u64,
+    /// The sender's idempotency key.
+    pub key: IdempotencyKey,
+    /// When the sender's device made it: a claim.
+    pub time: Timestamp,
+    /// The content.
+    pub body: Body,
+}
+
+/// Reads one stored message by its place in the log.
+///
+/// # Errors
+/// [`StoreError`]; [`StoreError::Corrupt`] if the stored bytes do not decode.
+pub fn read_message(
+    store: &dyn Store,
+    group: GroupId,
+    seq: Seq,
+) -> Result<Option<StoredMessage>, StoreError> {
+    let key = Key::new(group.0, &Place::Message(seq).order());
+    let value = store.get(Table::Message, &key)?;
+    value.map(|value| StoredMessage::decode(&value).map_err(|_| StoreError::Corrupt)).transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::SenderLog;
+
+    proptest! {
+        /// G14: what was received is known exactly while the holes are few.
+        #[test]
+        fn received_counters_are_known(counters in prop::collection::vec(1_u64..100, 0..40)) {
+            let (mut log, mut model) = (SenderLog::default(), BTreeSet::new());
+            for counter in counters {
+                prop_assert_eq!(log.has(counter), model.contains(&counter));
+                if model.insert(counter) {
+                    log.note(counter);
+                }
+            }
+            for counter in 0..101 {
+                prop_assert_eq!(log.has(counter), model.contains(&counter));
+            }
+        }
+    }
+
+    /// G14.
+    #[test]
+    fn a_hole_is_reported_once_and_not_before_the_first_message() {
+        let mut log = SenderLog::default();
+        assert_eq!(log.note(5), None);
+        assert_eq!(log.note(6), None);
+        assert_eq!(log.note(9), Some((7, 8)));
+        assert_eq!(log.note(8), None);
+        assert_eq!(log.note(10), None);
+        assert!(!log.has(7) && !log.has(4));
+    }
+
+    #[test]
+    fn the_memory_of_holes_is_bounded() {
+        let mut log = SenderLog::default();
+        for counter in 0..10_000 {
+            log.note(counter * 2);
+        }
+        assert!(log.ranges.len() <= super::HOLES);
+        assert!(log.has(1) && !log.has(19_997));
+    }
+}

@@ -1,0 +1,302 @@
+//! The key ring: this installation's key packages, and the Welcomes sealed to them.
+//!
+//! At most two packages exist, the published one and the one before it (S9). A Welcome that used
+//! the published one makes it rotate, in the write set that makes the group exist: a crash in
+//! between loses neither.
+
+mod stored;
+mod welcome;
+
+use std::sync::Arc;
+
+use conclave_proto::{
+    Cursor, InstallationId, Seq, Timestamp, Topic,
+    codec::Wire,
+    package::PackageUpload,
+};
+
+pub use crate::mls::{PackageError, VerifiedPackage};
+pub use welcome::{Gathered, Invitation, WelcomeOutcome};
+
+use crate::{
+    config::Limits,
+    delivery::PublishOutcome,
+    entropy::{Entropy, EntropyError},
+    group::LoadError,
+    installation::Installation,
+    mls::{MlsError, new_package},
+    step::{Effects, Lineage, Step, Upload},
+    store::{Key, Store, Table, Write},
+};
+use stored::{Package, Ring};
+
+/// The key packages of one installation.
+#[derive(Debug)]
+pub struct KeyRing {
+    installation: Arc<Installation>,
+    limits: Limits,
+    entropy: Entropy,
+    lineage: Lineage,
+    ring: Ring,
+    current: Package,
+    previous: Option<Package>,
+    loads: u64,
+}
+
+/// Why a key ring could not be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RingError {
+    /// No randomness.
+    Entropy(EntropyError),
+    /// A bug of the engine or of the MLS library.
+    Internal(MlsError),
+}
+
+impl std::fmt::Display for RingError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Entropy(_) => f.write_str("no randomness available"),
+            Self::Internal(_) => f.write_str("internal failure"),
+        }
+    }
+}
+
+impl std::error::Error for RingError {}
+
+impl From<EntropyError> for RingError {
+    fn from(error: EntropyError) -> Self {
+        Self::Entropy(error)
+    }
+}
+
+impl From<MlsError> for RingError {
+    fn from(error: MlsError) -> Self {
+        Self::Internal(error)
+    }
+}
+
+impl KeyRing {
+    /// The ring of an installation that has none, with its first package to upload.
+    ///
+    /// # Errors
+    /// [`RingError`].
+    pub fn create(
+        now: Timestamp,
+        installation: Arc<Installation>,
+        limits: Limits,
+        mut entropy: Entropy,
+    ) -> Result<Step<Self>, RingError> {
+        let current = make(now, &installation, &limits, &mut entropy)?;
+        let lineage = Lineage { owner: scope(&installation.id()), load: 0 };
+        let ring = Ring::new(now);
+        let mut ring =
+            Self { installation, limits, entropy, lineage, ring, current, previous: None, loads: 0 };
+        let mut effects = Effects::default();
+        let mut writes = vec![ring.put_package(&ring.current)];
+        ring.publish(&mut effects);
+        writes.push(ring.put_ring());
+        Ok(Step::new(lineage, writes, effects, ring))
+    }
+
+    /// Loads the ring of an installation; `None` if the store holds none. Upload
+    /// [`KeyRing::unsettled`] afterwards.
+    ///
+    /// # Errors
+    /// [`LoadError`].
+    pub fn load(
+        store: &dyn Store,
+        installation: Arc<Installation>,
+        limits: Limits,
+        entropy: Entropy,
+        load: u64,
+    ) -> Result<Option<Self>, LoadError> {
+        let owner = scope(&installation.id());
+        let read = |order: &[u8]| store.get(Table::KeyRing, &Key::new(owner, order));
+        let Some(ring) = read(&[stored::RING])? else { return Ok(None) };
+        let ring = Ring::decode(&ring).map_err(|_| LoadError::Damaged("key ring"))?;
+        let package = |number: u64| -> Result<Option<Package>, LoadError> {
+            let value = read(&stored::package_order(number))?;
+            value
+                .map(|value| Package::decode(&value))
+                .transpose()
+                .map_err(|_| LoadError::Damaged("key package"))
+        };
+        let current = package(ring.current)?.ok_or(LoadError::Damaged("key package"))?;
+        let previous = ring.previous.map(package).transpose()?.flatten();
+        let lineage = Lineage { owner, load };
+        let loaded = Self {
+            installation,
+            limits,
+            entropy,
+            lineage,
+            ring,
+            current,
+            previous,
+            loads: load,
+        };
+        Ok(Some(loaded))
+    }
+
+    /// Its Welcome topic.
+    #[must_use]
+    pub fn topic(&self) -> Topic {
+        Topic::Welcome(self.installation.id())
+    }
+
+    /// How far the Welcome topic has been handled.
+    #[must_use]
+    pub const fn cursor(&self) -> Cursor {
+        self.ring.cursor
+    }
+
+    /// How many packages with private keys exist: at most two (S9).
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        if self.previous.is_some() { 2 } else { 1 }
+    }
+
+    /// Never: the published package is always there.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        false
+    }
+
+    /// Whether the package will be rotated as soon as it may be.
+    #[must_use]
+    pub const fn is_rotation_due(&self) -> bool {
+        self.ring.rotate
+    }
+
+    /// The published package, as uploaded.
+    #[must_use]
+    pub fn upload(&self) -> Upload {
+        let counter = self.ring.uploads;
+        let (inbox, installation) = (self.installation.inbox(), self.installation.id());
+        let package = self.current.public.clone();
+        let signed = PackageUpload::signed_bytes(&inbox, &installation, counter, &package);
+        let signature = self.installation.sign(&signed).to_vec();
+        let upload = PackageUpload { inbox, installation, counter, package, signature };
+        Upload { counter, bytes: upload.encode() }
+    }
+
+    /// The upload that the relay has not acknowledged.
+    #[must_use]
+    pub fn unsettled(&self) -> Option<Upload> {
+        (!self.ring.acknowledged).then(|| self.upload())
+    }
+
+    /// What became of an upload. With an acknowledgement comes the head that the Welcome topic
+    /// had then: up to there, Welcomes may use the package before.
+    pub fn handle_upload(
+        &mut self,
+        now: Timestamp,
+        counter: u64,
+        outcome: &PublishOutcome,
+        head: Seq,
+    ) -> Step {
+        let accepted = matches!(outcome, PublishOutcome::Accepted { .. });
+        if counter != self.ring.uploads || !accepted || self.ring.acknowledged {
+            return self.step(Vec::new(), Effects::default(), ());
+        }
+        self.ring.acknowledged = true;
+        self.ring.drain_to = head;
+        let mut effects = Effects::default();
+        let mut writes = self.rotate_if_due(now, &mut effects);
+        writes.push(self.put_ring());
+        self.step(writes, effects, ())
+    }
+
+    /// When [`KeyRing::handle_timeout`] has something to do.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<Timestamp> {
+        let postponed = self.ring.rotate && self.may_erase();
+        let renewal = self.ring.made.plus_ms(self.limits.package_ms / 2);
+        let rotation = self.ring.made.plus_ms(self.limits.rotation_ms);
+        Some(if postponed { rotation.min(renewal) } else { renewal })
+    }
+
+    /// Rotates what is due: after a Welcome, or because half of the package's time has passed.
+    pub fn handle_timeout(&mut self, now: Timestamp) -> Step {
+        if now.since_ms(self.ring.made) >= self.limits.package_ms / 2 {
+            self.ring.rotate = true;
+        }
+        let mut effects = Effects::default();
+        let mut writes = self.rotate_if_due(now, &mut effects);
+        if !writes.is_empty() {
+            writes.push(self.put_ring());
+        }
+        self.step(writes, effects, ())
+    }
+
+    /// The package before may be erased once every Welcome that can still use it has been read.
+    fn may_erase(&self) -> bool {
+        self.previous.is_none()
+            || (self.ring.acknowledged && self.ring.cursor.seq >= self.ring.drain_to)
+    }
+
+    /// A new package; the oldest goes in the same write set, so there are never more than two.
+    /// At most one rotation per interval: triggers in between join the next one (scenario 95).
+    fn rotate_if_due(&mut self, now: Timestamp, effects: &mut Effects) -> Vec<Write> {
+        let rested = now.since_ms(self.ring.made) >= self.limits.rotation_ms
+            || self.ring.rotations == 0;
+        if !self.ring.rotate || !self.may_erase() || !rested {
+            return Vec::new();
+        }
+        // Without randomness the trigger stays.
+        let Ok(fresh) = make(now, &self.installation, &self.limits, &mut self.entropy) else {
+            return Vec::new();
+        };
+        let mut writes = Vec::new();
+        if let (Some(_), Some(number)) = (self.previous.take(), self.ring.previous) {
+            writes.push(self.delete_package(number));
+        }
+        self.previous = Some(std::mem::replace(&mut self.current, fresh));
+        self.ring.turn(now);
+        writes.push(self.put_package(&self.current));
+        self.publish(effects);
+        writes
+    }
+
+    fn publish(&mut self, effects: &mut Effects) {
+        self.ring.uploads = self.ring.uploads.saturating_add(1);
+        self.ring.acknowledged = false;
+        effects.uploads.push(self.upload());
+    }
+
+    fn step<T>(&self, writes: Vec<Write>, effects: Effects, reply: T) -> Step<T> {
+        Step::new(self.lineage, writes, effects, reply)
+    }
+
+    fn put_ring(&self) -> Write {
+        self.put(&[stored::RING], self.ring.encode())
+    }
+
+    fn put_package(&self, package: &Package) -> Write {
+        self.put(&stored::package_order(self.ring.current), package.encode())
+    }
+
+    fn delete_package(&self, number: u64) -> Write {
+        let key = Key::new(self.lineage.owner, &stored::package_order(number));
+        Write::Delete { table: Table::KeyRing, key }
+    }
+
+    fn put(&self, order: &[u8], value: Vec<u8>) -> Write {
+        Write::Put { table: Table::KeyRing, key: Key::new(self.lineage.owner, order), value }
+    }
+}
+
+/// The scope of an installation's ring: the first half of its id.
+fn scope(id: &InstallationId) -> crate::store::Scope {
+    *id.0.first_chunk::<16>().unwrap_or(&[0; 16])
+}
+
+fn make(
+    now: Timestamp,
+    installation: &Arc<Installation>,
+    limits: &Limits,
+    entropy: &mut Entropy,
+) -> Result<Package, RingError> {
+    let expires = now.plus_ms(limits.package_ms);
+    Ok(Package::of(&new_package(installation, entropy.step()?, expires)?))
+}

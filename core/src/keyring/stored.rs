@@ -1,0 +1,104 @@
+//! What the key ring stores.
+
+use conclave_proto::{Cursor, Seq, Timestamp, codec::Wire};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroize;
+
+use crate::mls::PackageSecrets;
+
+/// Order of the ring's own record; packages lie behind it.
+pub(super) const RING: u8 = 0;
+const PACKAGE: u8 = 1;
+
+pub(super) fn package_order(number: u64) -> Vec<u8> {
+    [&[PACKAGE][..], &number.to_be_bytes()].concat()
+}
+
+/// What the ring knows.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Ring {
+    /// How far the Welcome topic has been read.
+    pub(super) cursor: Cursor,
+    /// Number of the published package.
+    pub(super) current: u64,
+    /// Number of the one before.
+    pub(super) previous: Option<u64>,
+    /// When the published one was made.
+    pub(super) made: Timestamp,
+    pub(super) rotations: u64,
+    /// A rotation is wanted.
+    pub(super) rotate: bool,
+    /// Counter of the last upload.
+    pub(super) uploads: u64,
+    pub(super) acknowledged: bool,
+    /// Head of the Welcome topic when the last upload was acknowledged.
+    pub(super) drain_to: Seq,
+}
+
+impl Ring {
+    pub(super) const fn new(now: Timestamp) -> Self {
+        Self {
+            cursor: Cursor::START,
+            current: 0,
+            previous: None,
+            made: now,
+            rotations: 0,
+            rotate: false,
+            uploads: 0,
+            acknowledged: false,
+            drain_to: Seq(0),
+        }
+    }
+
+    /// The published package becomes the one before.
+    pub(super) const fn turn(&mut self, now: Timestamp) {
+        self.previous = Some(self.current);
+        self.current = self.current.saturating_add(1);
+        self.made = now;
+        self.rotations = self.rotations.saturating_add(1);
+        self.rotate = false;
+    }
+}
+
+/// A key package with its private keys.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Package {
+    pub(super) reference: [u8; 32],
+    pub(super) public: Vec<u8>,
+    pub(super) bundle: Vec<u8>,
+    pub(super) seed: [u8; 32],
+}
+
+impl Package {
+    pub(super) fn of(secrets: &PackageSecrets) -> Self {
+        Self {
+            reference: secrets.reference,
+            public: secrets.public.clone(),
+            bundle: secrets.bundle.to_vec(),
+            seed: *secrets.seed.as_bytes(),
+        }
+    }
+}
+
+impl Drop for Package {
+    fn drop(&mut self) {
+        self.bundle.zeroize();
+        self.seed.zeroize();
+    }
+}
+
+impl core::fmt::Debug for Package {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Package(..)")
+    }
+}
+
+impl Wire for Ring {
+    const VERSION: u8 = 1;
+    const MAX_BYTES: usize = usize::MAX;
+}
+
+impl Wire for Package {
+    const VERSION: u8 = 1;
+    const MAX_BYTES: usize = usize::MAX;
+}

@@ -1,0 +1,551 @@
+//! The storage that the MLS library sees: records in memory, and the changes of one step.
+//!
+//! `base` is what the last step handed out to be stored, `overlay` is this step. Any error of
+//! the library drops the overlay and loads the group from the base again, so a caller sees an
+//! error and nothing changed. The library's own deletes are not trusted to be complete: a group
+//! goes by its scope.
+
+use std::{cell::RefCell, collections::BTreeMap};
+
+use conclave_proto::codec::encode_bare;
+use openmls_traits::storage::{CURRENT_VERSION, StorageProvider, traits};
+use serde::{Serialize, de::DeserializeOwned};
+use zeroize::Zeroizing;
+
+use super::{
+    cut,
+    record::{CutRecord, Part, Place},
+};
+use crate::store::{Scope, Write};
+
+/// First byte of the order of every MLS record of a group.
+pub(crate) const ORDER: u8 = 0x01;
+
+/// What a record holds. The numbers are stored: they are never used for anything else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+enum Kind {
+    Tree = 1,
+    InterimTranscriptHash = 2,
+    Context = 3,
+    ConfirmationTag = 4,
+    GroupState = 5,
+    MessageSecrets = 6,
+    ResumptionPsks = 7,
+    OwnLeafIndex = 8,
+    EpochSecrets = 9,
+    EpochKeyPairs = 10,
+    EncryptionKeyPair = 11,
+}
+
+/// Kind, then whatever else names the record (an epoch, a public key).
+type RecordKey = (u8, Vec<u8>);
+
+/// A failure of the capture itself: a stored record that does not decode, or a value that
+/// cannot be stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CaptureError(&'static str);
+
+impl std::fmt::Display for CaptureError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl std::error::Error for CaptureError {}
+
+#[derive(Default)]
+struct Records {
+    base: BTreeMap<RecordKey, CutRecord>,
+    overlay: BTreeMap<RecordKey, Option<CutRecord>>,
+    /// While true, writes of the message secrets are only noted: the batch ends with a flush.
+    hold_secrets: bool,
+    secrets_held: bool,
+    /// Key packages that a join may use, by their reference. Never stored from here.
+    packages: BTreeMap<Vec<u8>, Zeroizing<Vec<u8>>>,
+    /// The join configuration, which the library wants to read back; see [`Capture::set_config`].
+    config: Vec<u8>,
+}
+
+/// The records of one group.
+#[derive(Default)]
+pub(crate) struct Capture(RefCell<Records>);
+
+impl Capture {
+    /// Reads the MLS records of a group: orders and values as they are stored. `None` if they are
+    /// damaged.
+    pub(crate) fn load<'a>(stored: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Option<Self> {
+        let mut heads = BTreeMap::new();
+        let mut pieces: BTreeMap<RecordKey, BTreeMap<u32, Vec<u8>>> = BTreeMap::new();
+        for (order, value) in stored {
+            match parse(order)? {
+                (key, Part::Head) => {
+                    heads.insert(key, value);
+                }
+                (key, Part::Piece(id)) => {
+                    pieces.entry(key).or_default().insert(id, value.to_vec());
+                }
+            }
+        }
+        let mut records = Records::default();
+        for (key, head) in heads {
+            let stored = pieces.remove(&key).unwrap_or_default();
+            records.base.insert(key, CutRecord::load(head, &stored)?);
+        }
+        pieces.is_empty().then_some(Self(records.into()))
+    }
+
+    /// The configuration that loading gives to the library. It is rebuilt from ours and never
+    /// stored: its own encoding does not survive postcard.
+    pub(crate) fn set_config<T: Serialize>(&self, config: &T) -> Result<(), CaptureError> {
+        let json = serde_json::to_vec(config);
+        self.0.borrow_mut().config =
+            json.map_err(|_| CaptureError("configuration does not encode"))?;
+        Ok(())
+    }
+
+    /// Lets a join use a key package.
+    pub(crate) fn offer_package(&self, reference: &[u8], package: Zeroizing<Vec<u8>>) {
+        self.0.borrow_mut().packages.insert(reference.to_vec(), package);
+    }
+
+    /// From now on, writes of message secrets are only noted.
+    pub(crate) fn hold_secrets(&self) {
+        self.0.borrow_mut().hold_secrets = true;
+    }
+
+    /// Ends the holding; says whether there is something to flush.
+    pub(crate) fn release_secrets(&self) -> bool {
+        let mut records = self.0.borrow_mut();
+        records.hold_secrets = false;
+        std::mem::take(&mut records.secrets_held)
+    }
+
+    /// Whether this step has changed anything.
+    pub(crate) fn is_changed(&self) -> bool {
+        let records = self.0.borrow();
+        records.secrets_held || !records.overlay.is_empty()
+    }
+
+    /// Forgets this step.
+    pub(crate) fn rollback(&self) {
+        let mut records = self.0.borrow_mut();
+        records.overlay.clear();
+        records.secrets_held = false;
+    }
+
+    /// Hands out the writes of this step and makes it the base of the next.
+    pub(crate) fn take_writes(&self, scope: Scope) -> Vec<Write> {
+        let mut records = self.0.borrow_mut();
+        let mut writes = Vec::new();
+        for (key, change) in std::mem::take(&mut records.overlay) {
+            let place = Place { scope, order: order(&key) };
+            let before = records.base.remove(&key);
+            match (before, change) {
+                (before, Some(record)) => {
+                    record.diff(before.as_ref(), &place, &mut writes);
+                    records.base.insert(key, record);
+                }
+                (Some(before), None) => before.delete(&place, &mut writes),
+                (None, None) => {}
+            }
+        }
+        writes
+    }
+
+    fn write<T: Serialize + ?Sized>(
+        &self,
+        kind: Kind,
+        name: Vec<u8>,
+        value: &T,
+    ) -> Result<(), CaptureError> {
+        let mut records = self.0.borrow_mut();
+        if kind == Kind::MessageSecrets && records.hold_secrets {
+            records.secrets_held = true;
+            return Ok(());
+        }
+        let cut = cut::serialize(value).map_err(|_| CaptureError("value cannot be stored"))?;
+        let key = (kind as u8, name);
+        // Ids are given relative to the base, so that unchanged pieces keep theirs.
+        let record = CutRecord::new(cut, records.base.get(&key));
+        records.overlay.insert(key, Some(record));
+        Ok(())
+    }
+
+    fn read<T: DeserializeOwned>(
+        &self,
+        kind: Kind,
+        name: Vec<u8>,
+    ) -> Result<Option<T>, CaptureError> {
+        let records = self.0.borrow();
+        let key = (kind as u8, name);
+        let record = match records.overlay.get(&key) {
+            Some(change) => change.as_ref(),
+            None => records.base.get(&key),
+        };
+        let decode = |record: &CutRecord| postcard::from_bytes(record.bytes());
+        record.map(decode).transpose().map_err(|_| CaptureError("stored record does not decode"))
+    }
+
+    #[allow(clippy::unnecessary_wraps)]
+    fn delete(&self, kind: Kind, name: Vec<u8>) -> Result<(), CaptureError> {
+        let mut records = self.0.borrow_mut();
+        let key = (kind as u8, name);
+        if records.base.contains_key(&key) {
+            records.overlay.insert(key, None);
+        } else {
+            records.overlay.remove(&key);
+        }
+        Ok(())
+    }
+
+    /// The kinds and names that are stored, for tests.
+    #[cfg(test)]
+    pub(crate) fn stored(&self) -> std::collections::BTreeSet<RecordKey> {
+        self.0.borrow().base.keys().cloned().collect()
+    }
+}
+
+fn order((kind, name): &RecordKey) -> Vec<u8> {
+    let len = u8::try_from(name.len()).unwrap_or(u8::MAX);
+    [&[ORDER, *kind, len], &name[..]].concat()
+}
+
+fn parse(order: &[u8]) -> Option<(RecordKey, Part)> {
+    let (&[ORDER, kind, len], rest) = order.split_first_chunk::<3>()? else { return None };
+    let (name, rest) = rest.split_at_checked(len.into())?;
+    Some(((kind, name.to_vec()), Part::parse(rest)?))
+}
+
+/// Name of the key pairs of an epoch.
+fn epoch_name<E: Serialize>(epoch: &E, leaf: u32) -> Vec<u8> {
+    encode_bare(&(encode_bare(epoch), leaf))
+}
+
+macro_rules! group_values {
+    ($($write:ident, $read:ident, $delete:ident, $trait:ident, $kind:ident;)*) => { $(
+        fn $write<G: traits::GroupId<CURRENT_VERSION>, V: traits::$trait<CURRENT_VERSION>>(
+            &self,
+            _: &G,
+            value: &V,
+        ) -> Result<(), Self::Error> {
+            self.write(Kind::$kind, Vec::new(), value)
+        }
+
+        fn $read<G: traits::GroupId<CURRENT_VERSION>, V: traits::$trait<CURRENT_VERSION>>(
+            &self,
+            _: &G,
+        ) -> Result<Option<V>, Self::Error> {
+            self.read(Kind::$kind, Vec::new())
+        }
+
+        fn $delete<G: traits::GroupId<CURRENT_VERSION>>(&self, _: &G) -> Result<(), Self::Error> {
+            self.delete(Kind::$kind, Vec::new())
+        }
+    )* };
+}
+
+/// What the engine never lets the library store: proposals by reference, PSKs, signature keys.
+const UNUSED: CaptureError = CaptureError("not stored by this engine");
+
+impl StorageProvider<CURRENT_VERSION> for Capture {
+    type Error = CaptureError;
+
+    group_values! {
+        write_tree, tree, delete_tree, TreeSync, Tree;
+        write_interim_transcript_hash, interim_transcript_hash, delete_interim_transcript_hash,
+            InterimTranscriptHash, InterimTranscriptHash;
+        write_context, group_context, delete_context, GroupContext, Context;
+        write_confirmation_tag, confirmation_tag, delete_confirmation_tag, ConfirmationTag,
+            ConfirmationTag;
+        write_message_secrets, message_secrets, delete_message_secrets, MessageSecrets,
+            MessageSecrets;
+        write_resumption_psk_store, resumption_psk_store, delete_all_resumption_psk_secrets,
+            ResumptionPskStore, ResumptionPsks;
+        write_own_leaf_index, own_leaf_index, delete_own_leaf_index, LeafNodeIndex, OwnLeafIndex;
+        write_group_epoch_secrets, group_epoch_secrets, delete_group_epoch_secrets,
+            GroupEpochSecrets, EpochSecrets;
+    }
+
+    fn write_group_state<S: traits::GroupState<CURRENT_VERSION>, G: traits::GroupId<CURRENT_VERSION>>(
+        &self,
+        _: &G,
+        state: &S,
+    ) -> Result<(), Self::Error> {
+        self.write(Kind::GroupState, Vec::new(), state)
+    }
+
+    fn group_state<S: traits::GroupState<CURRENT_VERSION>, G: traits::GroupId<CURRENT_VERSION>>(
+        &self,
+        _: &G,
+    ) -> Result<Option<S>, Self::Error> {
+        self.read(Kind::GroupState, Vec::new())
+    }
+
+    fn delete_group_state<G: traits::GroupId<CURRENT_VERSION>>(
+        &self,
+        _: &G,
+    ) -> Result<(), Self::Error> {
+        self.delete(Kind::GroupState, Vec::new())
+    }
+
+    fn write_mls_join_config<
+        G: traits::GroupId<CURRENT_VERSION>,
+        C: traits::MlsGroupJoinConfig<CURRENT_VERSION>,
+    >(
+        &self,
+        _: &G,
+        _: &C,
+    ) -> Result<(), Self::Error> {
+        Ok(())
+    }
+
+    fn mls_group_join_config<
+        G: traits::GroupId<CURRENT_VERSION>,
+        C: traits::MlsGroupJoinConfig<CURRENT_VERSION>,
+    >(
+        &self,
+        _: &G,
+    ) -> Result<Option<C>, Self::Error> {
+        serde_json::from_slice(&self.0.borrow().config)
+            .map(Some)
+            .map_err(|_| CaptureError("configuration does not decode"))
+    }
+
+    fn delete_group_config<G: traits::GroupId<CURRENT_VERSION>>(
+        &self,
+        _: &G,
+    ) -> Result<(), Self::Error> {
+        Ok(())
+    }
+
+    // Own leaf nodes belong to Update proposals, which the rules do not allow.
+    fn append_own_leaf_node<
+        G: traits::GroupId<CURRENT_VERSION>,
+        L: traits::LeafNode<CURRENT_VERSION>,
+    >(
+        &self,
+        _: &G,
+        _: &L,
+    ) -> Result<(), Self::Error> {
+        Err(UNUSED)
+    }
+
+    fn own_leaf_nodes<G: traits::GroupId<CURRENT_VERSION>, L: traits::LeafNode<CURRENT_VERSION>>(
+        &self,
+        _: &G,
+    ) -> Result<Vec<L>, Self::Error> {
+        Ok(Vec::new())
+    }
+
+    fn delete_own_leaf_nodes<G: traits::GroupId<CURRENT_VERSION>>(
+        &self,
+        _: &G,
+    ) -> Result<(), Self::Error> {
+        Ok(())
+    }
+
+    // Standalone proposals are neither sent nor taken.
+    fn queue_proposal<
+        G: traits::GroupId<CURRENT_VERSION>,
+        R: traits::ProposalRef<CURRENT_VERSION>,
+        P: traits::QueuedProposal<CURRENT_VERSION>,
+    >(
+        &self,
+        _: &G,
+        _: &R,
+        _: &P,
+    ) -> Result<(), Self::Error> {
+        Err(UNUSED)
+    }
+
+    fn queued_proposal_refs<
+        G: traits::GroupId<CURRENT_VERSION>,
+        R: traits::ProposalRef<CURRENT_VERSION>,
+    >(
+        &self,
+        _: &G,
+    ) -> Result<Vec<R>, Self::Error> {
+        Ok(Vec::new())
+    }
+
+    fn queued_proposals<
+        G: traits::GroupId<CURRENT_VERSION>,
+        R: traits::ProposalRef<CURRENT_VERSION>,
+        P: traits::QueuedProposal<CURRENT_VERSION>,
+    >(
+        &self,
+        _: &G,
+    ) -> Result<Vec<(R, P)>, Self::Error> {
+        Ok(Vec::new())
+    }
+
+    fn remove_proposal<
+        G: traits::GroupId<CURRENT_VERSION>,
+        R: traits::ProposalRef<CURRENT_VERSION>,
+    >(
+        &self,
+        _: &G,
+        _: &R,
+    ) -> Result<(), Self::Error> {
+        Ok(())
+    }
+
+    fn clear_proposal_queue<
+        G: traits::GroupId<CURRENT_VERSION>,
+        R: traits::ProposalRef<CURRENT_VERSION>,
+    >(
+        &self,
+        _: &G,
+    ) -> Result<(), Self::Error> {
+        Ok(())
+    }
+
+    // Signature keys belong to the installation.
+    fn write_signature_key_pair<
+        K: traits::SignaturePublicKey<CURRENT_VERSION>,
+        P: traits::SignatureKeyPair<CURRENT_VERSION>,
+    >(
+        &self,
+        _: &K,
+        _: &P,
+    ) -> Result<(), Self::Error> {
+        Err(UNUSED)
+    }
+
+    fn signature_key_pair<
+        K: traits::SignaturePublicKey<CURRENT_VERSION>,
+        P: traits::SignatureKeyPair<CURRENT_VERSION>,
+    >(
+        &self,
+        _: &K,
+    ) -> Result<Option<P>, Self::Error> {
+        Ok(None)
+    }
+
+    fn delete_signature_key_pair<K: traits::SignaturePublicKey<CURRENT_VERSION>>(
+        &self,
+        _: &K,
+    ) -> Result<(), Self::Error> {
+        Ok(())
+    }
+
+    fn write_encryption_key_pair<
+        K: traits::EncryptionKey<CURRENT_VERSION>,
+        P: traits::HpkeKeyPair<CURRENT_VERSION>,
+    >(
+        &self,
+        key: &K,
+        pair: &P,
+    ) -> Result<(), Self::Error> {
+        self.write(Kind::EncryptionKeyPair, encode_bare(key), pair)
+    }
+
+    fn encryption_key_pair<
+        P: traits::HpkeKeyPair<CURRENT_VERSION>,
+        K: traits::EncryptionKey<CURRENT_VERSION>,
+    >(
+        &self,
+        key: &K,
+    ) -> Result<Option<P>, Self::Error> {
+        self.read(Kind::EncryptionKeyPair, encode_bare(key))
+    }
+
+    fn delete_encryption_key_pair<K: traits::EncryptionKey<CURRENT_VERSION>>(
+        &self,
+        key: &K,
+    ) -> Result<(), Self::Error> {
+        self.delete(Kind::EncryptionKeyPair, encode_bare(key))
+    }
+
+    fn write_encryption_epoch_key_pairs<
+        G: traits::GroupId<CURRENT_VERSION>,
+        E: traits::EpochKey<CURRENT_VERSION>,
+        P: traits::HpkeKeyPair<CURRENT_VERSION>,
+    >(
+        &self,
+        _: &G,
+        epoch: &E,
+        leaf_index: u32,
+        pairs: &[P],
+    ) -> Result<(), Self::Error> {
+        self.write(Kind::EpochKeyPairs, epoch_name(epoch, leaf_index), pairs)
+    }
+
+    fn encryption_epoch_key_pairs<
+        G: traits::GroupId<CURRENT_VERSION>,
+        E: traits::EpochKey<CURRENT_VERSION>,
+        P: traits::HpkeKeyPair<CURRENT_VERSION>,
+    >(
+        &self,
+        _: &G,
+        epoch: &E,
+        leaf_index: u32,
+    ) -> Result<Vec<P>, Self::Error> {
+        let pairs = self.read(Kind::EpochKeyPairs, epoch_name(epoch, leaf_index))?;
+        Ok(pairs.unwrap_or_default())
+    }
+
+    fn delete_encryption_epoch_key_pairs<
+        G: traits::GroupId<CURRENT_VERSION>,
+        E: traits::EpochKey<CURRENT_VERSION>,
+    >(
+        &self,
+        _: &G,
+        epoch: &E,
+        leaf_index: u32,
+    ) -> Result<(), Self::Error> {
+        self.delete(Kind::EpochKeyPairs, epoch_name(epoch, leaf_index))
+    }
+
+    // Key packages belong to the key ring; a join sees those it is offered.
+    fn write_key_package<
+        R: traits::HashReference<CURRENT_VERSION>,
+        K: traits::KeyPackage<CURRENT_VERSION>,
+    >(
+        &self,
+        _: &R,
+        _: &K,
+    ) -> Result<(), Self::Error> {
+        Ok(())
+    }
+
+    fn key_package<
+        R: traits::HashReference<CURRENT_VERSION>,
+        K: traits::KeyPackage<CURRENT_VERSION>,
+    >(
+        &self,
+        reference: &R,
+    ) -> Result<Option<K>, Self::Error> {
+        let records = self.0.borrow();
+        let package = records.packages.get(&encode_bare(reference));
+        let package = package.map(|bytes| postcard::from_bytes(bytes)).transpose();
+        package.map_err(|_| CaptureError("stored key package does not decode"))
+    }
+
+    fn delete_key_package<R: traits::HashReference<CURRENT_VERSION>>(
+        &self,
+        _: &R,
+    ) -> Result<(), Self::Error> {
+        Ok(())
+    }
+
+    fn write_psk<P: traits::PskId<CURRENT_VERSION>, B: traits::PskBundle<CURRENT_VERSION>>(
+        &self,
+        _: &P,
+        _: &B,
+    ) -> Result<(), Self::Error> {
+        Err(UNUSED)
+    }
+
+    fn psk<B: traits::PskBundle<CURRENT_VERSION>, P: traits::PskId<CURRENT_VERSION>>(
+        &self,
+        _: &P,
+    ) -> Result<Option<B>, Self::Error> {
+        Ok(None)
+    }
+
+    fn delete_psk<P: traits::PskId<CURRENT_VERSION>>(&self, _: &P) -> Result<(), Self::Error> {
+        Ok(())
+    }
+}

@@ -1,0 +1,313 @@
+//! A stored record of the MLS library, in pieces that are written only when they change.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use conclave_proto::codec::{decode_bare, encode_bare};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::cut::Cut;
+use crate::store::{Key, Scope, Table, Write};
+
+/// Version of the stored form.
+const VERSION: u8 = 1;
+/// Tag, under the order of a record, of its head and of its pieces.
+const HEAD: u8 = 0;
+const PIECE: u8 = 1;
+
+/// One record: its bytes, and how they are cut. Equal pieces share an id and are stored once.
+#[derive(Clone)]
+pub(crate) struct CutRecord {
+    bytes: Zeroizing<Vec<u8>>,
+    pieces: Vec<Piece>,
+    next_id: u32,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Piece {
+    id: u32,
+    end: usize,
+}
+
+/// What the head says: the pieces in their order, or the bytes themselves if there is only one.
+#[derive(Serialize, Deserialize)]
+enum Head {
+    Inline(Vec<u8>),
+    Pieces { next_id: u32, runs: Vec<Run> },
+}
+
+/// `len` pieces: `first`, then the following ids, or `first` again and again.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+struct Run {
+    first: u32,
+    len: u32,
+    ascending: bool,
+}
+
+impl CutRecord {
+    /// A record over its predecessor: pieces that were there keep their ids.
+    pub(crate) fn new(cut: Cut, before: Option<&Self>) -> Self {
+        let (pieces, next_id) = identify(&cut, before);
+        Self { bytes: cut.bytes, pieces, next_id }
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    fn slices(&self) -> impl Iterator<Item = (u32, &[u8])> {
+        let mut start = 0;
+        self.pieces.iter().map(move |piece| {
+            let from = std::mem::replace(&mut start, piece.end);
+            (piece.id, self.bytes.get(from..piece.end).unwrap_or_default())
+        })
+    }
+
+    /// The writes that turn the stored `before` into this record.
+    pub(crate) fn diff(&self, before: Option<&Self>, place: &Place, writes: &mut Vec<Write>) {
+        if before.is_some_and(|before| *before.bytes == *self.bytes) {
+            return;
+        }
+        let old: BTreeSet<u32> = before.map(Self::stored_ids).unwrap_or_default();
+        let new = self.stored_ids();
+        let mut written = old.clone();
+        for (id, bytes) in self.slices().filter(|(id, _)| new.contains(id)) {
+            if written.insert(id) {
+                writes.push(place.put(&place.piece(id), bytes.to_vec()));
+            }
+        }
+        for gone in old.difference(&new) {
+            writes.push(place.delete(&place.piece(*gone)));
+        }
+        writes.push(place.put(&place.head(), self.head()));
+    }
+
+    /// The writes that remove this record.
+    pub(crate) fn delete(&self, place: &Place, writes: &mut Vec<Write>) {
+        for id in self.stored_ids() {
+            writes.push(place.delete(&place.piece(id)));
+        }
+        writes.push(place.delete(&place.head()));
+    }
+
+    fn stored_ids(&self) -> BTreeSet<u32> {
+        if self.pieces.len() < 2 {
+            return BTreeSet::new();
+        }
+        self.pieces.iter().map(|piece| piece.id).collect()
+    }
+
+    fn head(&self) -> Vec<u8> {
+        let head = if self.pieces.len() < 2 {
+            Head::Inline(self.bytes.to_vec())
+        } else {
+            Head::Pieces { next_id: self.next_id, runs: runs(&self.pieces) }
+        };
+        let mut bytes = vec![VERSION];
+        bytes.extend(encode_bare(&head));
+        bytes
+    }
+
+    /// Reads a record from its head and the pieces that are stored with it.
+    pub(crate) fn load(head: &[u8], stored: &BTreeMap<u32, Vec<u8>>) -> Option<Self> {
+        let (&VERSION, head) = head.split_first()? else { return None };
+        match decode_bare(head).ok()? {
+            Head::Inline(bytes) => {
+                let pieces = vec![Piece { id: 0, end: bytes.len() }];
+                Some(Self { bytes: Zeroizing::new(bytes), pieces, next_id: 1 })
+            }
+            Head::Pieces { next_id, runs } => assemble(next_id, &runs, stored),
+        }
+    }
+}
+
+fn assemble(next_id: u32, runs: &[Run], stored: &BTreeMap<u32, Vec<u8>>) -> Option<CutRecord> {
+    let mut record =
+        CutRecord { bytes: Zeroizing::new(Vec::new()), pieces: Vec::new(), next_id };
+    for run in runs {
+        for offset in 0..run.len {
+            let id = if run.ascending { run.first.checked_add(offset)? } else { run.first };
+            record.bytes.extend_from_slice(stored.get(&id)?);
+            record.pieces.push(Piece { id, end: record.bytes.len() });
+        }
+    }
+    Some(record)
+}
+
+fn runs(pieces: &[Piece]) -> Vec<Run> {
+    let mut runs: Vec<Run> = Vec::new();
+    for piece in pieces {
+        match runs.last_mut().filter(|run| extends(run, piece.id)) {
+            Some(run) => {
+                run.ascending = piece.id != run.first;
+                run.len += 1;
+            }
+            None => runs.push(Run { first: piece.id, len: 1, ascending: false }),
+        }
+    }
+    runs
+}
+
+fn extends(run: &Run, id: u32) -> bool {
+    let repeats = !run.ascending && id == run.first;
+    let ascends = (run.ascending || run.len == 1) && run.first.checked_add(run.len) == Some(id);
+    repeats || ascends
+}
+
+fn identify(cut: &Cut, before: Option<&CutRecord>) -> (Vec<Piece>, u32) {
+    let mut ids = Ids::new(before);
+    let mut pieces = Vec::with_capacity(cut.cuts.len() + 1);
+    let mut start = 0;
+    for end in cut.cuts.iter().copied().chain([cut.bytes.len()]) {
+        let bytes = cut.bytes.get(start..end).unwrap_or_default();
+        pieces.push(Piece { id: ids.of(bytes), end });
+        start = end;
+    }
+    (pieces, ids.next)
+}
+
+/// Gives pieces their ids: the old one if the bytes were there before, else the next free one.
+struct Ids<'a> {
+    before: Vec<(u32, &'a [u8])>,
+    /// Where in `before` the last match was found: most pieces follow each other.
+    at: usize,
+    index: Option<BTreeMap<&'a [u8], u32>>,
+    fresh: BTreeMap<&'a [u8], u32>,
+    next: u32,
+}
+
+impl<'a> Ids<'a> {
+    fn new(before: Option<&'a CutRecord>) -> Self {
+        let next = before.map_or(0, |before| before.next_id);
+        let before = before.map(|before| before.slices().collect()).unwrap_or_default();
+        Self { before, at: 0, index: None, fresh: BTreeMap::new(), next }
+    }
+
+    fn of(&mut self, bytes: &'a [u8]) -> u32 {
+        let at = self.at;
+        self.at += 1;
+        if let Some((id, _)) = self.before.get(at).filter(|(_, old)| *old == bytes) {
+            return *id;
+        }
+        let index =
+            self.index.get_or_insert_with(|| self.before.iter().map(|(id, b)| (*b, *id)).collect());
+        if let Some(id) = index.get(bytes) {
+            return *id;
+        }
+        *self.fresh.entry(bytes).or_insert_with(|| {
+            let id = self.next;
+            self.next = self.next.wrapping_add(1);
+            id
+        })
+    }
+}
+
+/// Where a record is stored.
+pub(crate) struct Place {
+    pub(crate) scope: Scope,
+    /// Order of everything of the record; heads and pieces add to it.
+    pub(crate) order: Vec<u8>,
+}
+
+impl Place {
+    fn head(&self) -> Vec<u8> {
+        [&self.order[..], &[HEAD]].concat()
+    }
+
+    fn piece(&self, id: u32) -> Vec<u8> {
+        [&self.order[..], &[PIECE], &id.to_be_bytes()].concat()
+    }
+
+    fn put(&self, order: &[u8], value: Vec<u8>) -> Write {
+        Write::Put { table: Table::Group, key: Key::new(self.scope, order), value }
+    }
+
+    fn delete(&self, order: &[u8]) -> Write {
+        Write::Delete { table: Table::Group, key: Key::new(self.scope, order) }
+    }
+}
+
+/// What a stored key below a record's order is: its head or a piece.
+pub(crate) enum Part {
+    Head,
+    Piece(u32),
+}
+
+impl Part {
+    pub(crate) fn parse(rest: &[u8]) -> Option<Self> {
+        match rest.split_first()? {
+            (&HEAD, []) => Some(Self::Head),
+            (&PIECE, id) => Some(Self::Piece(u32::from_be_bytes(id.try_into().ok()?))),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::{CutRecord, Part, Place};
+    use crate::{mls::cut::serialize, store::Write};
+
+    type Value = Vec<Option<Vec<u32>>>;
+
+    fn value() -> impl Strategy<Value = Value> {
+        prop::collection::vec(prop::option::of(prop::collection::vec(0_u32..9, 0..40)), 0..120)
+    }
+
+    fn apply(stored: &mut BTreeMap<Vec<u8>, Vec<u8>>, writes: &[Write]) {
+        for write in writes {
+            match write {
+                Write::Put { key, value, .. } => {
+                    stored.insert(key.order().to_vec(), value.clone());
+                }
+                Write::Delete { key, .. } => {
+                    assert!(stored.remove(key.order()).is_some(), "deletes only what is there");
+                }
+                Write::DeleteScope { .. } => unreachable!("records delete key by key"),
+            }
+        }
+    }
+
+    fn load(stored: &BTreeMap<Vec<u8>, Vec<u8>>) -> CutRecord {
+        let (mut head, mut pieces) = (None, BTreeMap::new());
+        for (order, value) in stored {
+            match Part::parse(&order[1..]).unwrap() {
+                Part::Head => head = Some(value.clone()),
+                Part::Piece(id) => {
+                    pieces.insert(id, value.clone());
+                }
+            }
+        }
+        CutRecord::load(&head.unwrap(), &pieces).unwrap()
+    }
+
+    proptest! {
+        /// Whatever the history of a record: what is stored reads back as its last value, from
+        /// the loaded form on too, and nothing of an older value stays behind (S4).
+        #[test]
+        fn stored_pieces_read_back_as_the_last_value(values in prop::collection::vec(value(), 1..6)) {
+            let place = Place { scope: [1; 16], order: vec![9] };
+            let mut stored = BTreeMap::new();
+            let mut record: Option<CutRecord> = None;
+            for value in &values {
+                let next = CutRecord::new(serialize(value).unwrap(), record.as_ref());
+                let mut writes = Vec::new();
+                next.diff(record.as_ref(), &place, &mut writes);
+                apply(&mut stored, &writes);
+                let loaded = load(&stored);
+                prop_assert_eq!(loaded.bytes(), &postcard::to_allocvec(value).unwrap()[..]);
+                let total: usize = stored.values().map(Vec::len).sum();
+                prop_assert!(total <= 2 * loaded.bytes().len() + 200);
+                record = Some(loaded);
+            }
+            let mut writes = Vec::new();
+            record.unwrap().delete(&place, &mut writes);
+            apply(&mut stored, &writes);
+            prop_assert!(stored.is_empty());
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! What an implementation of one of Conclave's traits has to promise, as tests.
+
+pub mod store;
