@@ -1,8 +1,31 @@
 //! # Conclave's test kit
 //!
-//! Conformance suites and test doubles, for Conclave's own tests and for everyone who implements
-//! one of its traits. A suite is a macro that expands to one test per guarantee; each guarantee
-//! is also a function, to be called alone.
+//! Conformance suites, simulations and test doubles, for Conclave's own tests and for everyone
+//! who implements one of its traits or builds on it.
+//!
+//! * [`conformance`]: macros that expand to one test per guarantee of a trait; each guarantee is
+//!   also a function, to be called alone.
+//! * [`world`]: a whole network in one thread, with virtual time and one seed.
+//! * [`faulty_store`], [`sim_relay`]: doubles that fail and lie by a script.
+//!
+//! ```
+//! use conclave_testkit::world::World;
+//!
+//! let mut world = World::with_people(1, 2);
+//! let group = world.create_group(0);
+//! assert!(world.add(0, group, &[1]));
+//! world.settle();
+//! world.send(0, group, b"hello").unwrap();
+//! world.settle();
+//! world.check();
+//! assert_eq!(world.timeline(1, group).len(), 1);
+//! ```
+#![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 pub mod conformance;
+pub mod device;
+pub mod dice;
+pub mod entropy;
 pub mod faulty_store;
+pub mod sim_relay;
+pub mod world;

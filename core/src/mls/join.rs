@@ -39,6 +39,7 @@ impl Mls {
     ) -> Result<Self, JoinFault> {
         let provider = Provider { crypto: Crypto::default(), capture: Capture::default() };
         provider.crypto.begin(random);
+        provider.capture.set_config(&leaf::join_config()).map_err(|_| JoinFault::Refused)?;
         let secrets = EncryptedGroupSecrets::tls_deserialize_exact_bytes(joining.secrets)
             .map_err(|_| JoinFault::Malformed)?;
         let reference = secrets.new_member();
@@ -60,7 +61,6 @@ impl Mls {
         .build()
         .map_err(|_| JoinFault::Refused)?;
         let group = staged.into_group(&provider).map_err(|_| JoinFault::Refused)?;
-        provider.capture.set_config(&leaf::join_config()).map_err(|_| JoinFault::Refused)?;
         let id = group.group_id().as_slice().try_into().map_err(|_| JoinFault::Malformed)?;
         let joined = Self { group, provider, signer: MlsSigner(installation), scope: id };
         joined.check_rules()?;

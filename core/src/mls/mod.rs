@@ -156,12 +156,12 @@ impl Mls {
     ) -> Result<Self, MlsError> {
         let provider = Provider::default();
         provider.crypto.begin(random);
+        provider.capture.set_config(&leaf::join_config()).map_err(MlsError::from)?;
         let signer = MlsSigner(installation);
         let group = leaf::group_builder(context)?
             .with_group_id(MlsGroupId::from_slice(id.as_bytes()))
             .build(&provider, &signer, leaf::credential_with_key(&signer.0))
             .map_err(MlsError::from)?;
-        provider.capture.set_config(group.configuration()).map_err(MlsError::from)?;
         Ok(Self { group, provider, signer, scope: id.0 })
     }
 

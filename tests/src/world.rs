@@ -1,0 +1,493 @@
+//! The World: a whole network in one thread, with one clock and one seed.
+//!
+//! Installations run the real core over stores that fail on request; a relay orders their
+//! envelopes and lies on request. [`World::settle`] lets everything calm down;
+//! [`World::check`] then holds the world to what the engine promises.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use conclave_core::{
+    delivery::Event,
+    group::{Candidate, Group, GroupConfig, Standing, StoredMessage},
+    identity::{Draft, read_log},
+    installation::Installation,
+    keyring::VerifiedPackage,
+    store::{Direction, Range, Store, Table},
+};
+use conclave_proto::{
+    GroupId, InboxId, InstallationId, MessageId, Seq, Timestamp, Topic,
+    codec::Wire,
+    group::Policy,
+    identity::{Account, IdentityState},
+};
+use ed25519_dalek::SigningKey;
+
+use crate::{device::Device, dice::Dice, sim_relay::SimRelay};
+
+/// A person: an inbox and the account key that founded it.
+#[derive(Debug)]
+pub struct Person {
+    /// Its inbox.
+    pub inbox: InboxId,
+    account: SigningKey,
+    /// Its identity log.
+    pub log: Vec<Vec<u8>>,
+}
+
+/// A simulated network.
+#[derive(Debug)]
+pub struct World {
+    /// The seed everything follows from.
+    pub seed: u64,
+    /// The time.
+    pub now: Timestamp,
+    /// Its decisions.
+    pub dice: Dice,
+    /// The relay.
+    pub relay: SimRelay,
+    /// People.
+    pub people: Vec<Person>,
+    /// Installations, of whichever person.
+    pub devices: Vec<Device>,
+    /// What was sent, by whom, and where: every message of a device that stays a member arrives.
+    pub sent: Vec<(usize, GroupId, MessageId)>,
+    keys: u64,
+}
+
+impl World {
+    /// An empty world.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            now: Timestamp(1_800_000_000_000),
+            dice: Dice::new(seed),
+            relay: SimRelay::default(),
+            people: Vec::new(),
+            devices: Vec::new(),
+            sent: Vec::new(),
+            keys: 0,
+        }
+    }
+
+    /// A world of that many people with one installation each.
+    #[must_use]
+    pub fn with_people(seed: u64, count: usize) -> Self {
+        let mut world = Self::new(seed);
+        for _ in 0..count {
+            world.add_person();
+        }
+        world.run_uploads();
+        world
+    }
+
+    /// Publishes the key packages that wait.
+    pub fn run_uploads(&mut self) {
+        let (relay, now) = (&mut self.relay, self.now);
+        for device in &mut self.devices {
+            while device.publish_one(relay, now) {}
+        }
+    }
+
+    fn key(&mut self) -> [u8; 32] {
+        self.keys += 1;
+        conclave_core::entropy::prf(
+            &[7; 32],
+            &[&self.seed.to_be_bytes(), &self.keys.to_be_bytes()],
+        )
+    }
+
+    /// A person with one installation; gives the number of the installation.
+    ///
+    /// # Panics
+    /// Never, unless the identity rules are broken.
+    pub fn add_person(&mut self) -> usize {
+        let account = SigningKey::from_bytes(&self.key());
+        let (key, marks) = (self.key(), self.key());
+        let by = Account::ed25519(account.verifying_key().to_bytes());
+        let draft = Draft::create(by.clone(), 0, self.now);
+        let installation = Arc::new(Installation::new(draft.inbox(), key, marks));
+        let draft = draft
+            .add_installation(installation.id(), by)
+            .sign_with_account(&account)
+            .sign_with_installation(installation.signing_key());
+        let log = vec![draft.encode()];
+        self.people.push(Person { inbox: draft.inbox(), account, log });
+        self.new_device(installation)
+    }
+
+    /// Another installation of a person; gives its number.
+    ///
+    /// # Panics
+    /// If there is no such person.
+    pub fn add_device(&mut self, person: usize) -> usize {
+        let (key, marks) = (self.key(), self.key());
+        let identity = self.identity(person);
+        let owner = &mut self.people[person];
+        let by = Account::ed25519(owner.account.verifying_key().to_bytes());
+        let installation = Arc::new(Installation::new(owner.inbox, key, marks));
+        let entry = Draft::following(&identity, self.now)
+            .add_installation(installation.id(), by)
+            .sign_with_account(&owner.account)
+            .sign_with_installation(installation.signing_key())
+            .encode();
+        owner.log.push(entry);
+        self.new_device(installation)
+    }
+
+    /// Revokes an installation in its person's log.
+    ///
+    /// # Panics
+    /// If there is no such person.
+    pub fn revoke(&mut self, person: usize, installation: InstallationId) {
+        use conclave_proto::identity::{Action, Member};
+        let identity = self.identity(person);
+        let owner = &mut self.people[person];
+        let member = Member::Installation(installation);
+        let entry = Draft::following(&identity, self.now)
+            .action(Action::Revoke { member })
+            .sign_with_account(&owner.account)
+            .encode();
+        owner.log.push(entry);
+    }
+
+    fn new_device(&mut self, installation: Arc<Installation>) -> usize {
+        let index = self.devices.len();
+        self.devices.push(Device::new(self.seed, index, installation, self.now));
+        index
+    }
+
+    /// What a person's log says.
+    ///
+    /// # Panics
+    /// If there is no such person.
+    #[must_use]
+    pub fn identity(&self, person: usize) -> IdentityState {
+        let owner = &self.people[person];
+        read_log(owner.inbox, None, owner.log.iter().map(Vec::as_slice)).expect("a person's log")
+    }
+
+    /// The person that a device belongs to.
+    ///
+    /// # Panics
+    /// If there is no such device.
+    #[must_use]
+    pub fn person_of(&self, device: usize) -> usize {
+        let inbox = self.devices[device].installation.inbox();
+        self.people.iter().position(|person| person.inbox == inbox).expect("every device has one")
+    }
+
+    /// A group in which everybody may add and remove, with a device as its only member.
+    ///
+    /// # Panics
+    /// If the store fails.
+    pub fn create_group(&mut self, device: usize) -> GroupId {
+        let config = GroupConfig { policy: Policy::OPEN, ..GroupConfig::default() };
+        let identity = self.identity(self.person_of(device));
+        let now = self.now;
+        let device = &mut self.devices[device];
+        let entropy = device.group_entropy();
+        let installation = Arc::clone(&device.installation);
+        let step = Group::create(now, config, identity, installation, device.limits, entropy)
+            .expect("a group is made");
+        let group = device.drive(step).expect("the store works");
+        let id = group.id();
+        let start = crate::device::Membership { start: Seq(0), epoch: 0, end: None };
+        device.memberships.insert(id, vec![start]);
+        device.groups.insert(id, group);
+        id
+    }
+
+    /// A person as a candidate, with the packages that the relay has now.
+    ///
+    /// # Panics
+    /// If there is no such person or its packages do not verify.
+    #[must_use]
+    pub fn candidate(&self, person: usize) -> Candidate {
+        let identity = self.identity(person);
+        let packages = identity.installations.keys().filter_map(|id| {
+            let upload = self.relay.package(id)?;
+            let package = VerifiedPackage::check(self.now, identity.inbox, *id, &upload);
+            Some(package.expect("a published package verifies"))
+        });
+        Candidate {
+            inbox: identity.inbox,
+            packages: packages.collect(),
+            log: self.people[person].log.clone(),
+        }
+    }
+
+    /// Lets a device wish to add people; whether the wish was taken.
+    pub fn add(&mut self, device: usize, group: GroupId, people: &[usize]) -> bool {
+        let who = people.iter().map(|person| self.candidate(*person)).collect();
+        let now = self.now;
+        self.with_group(device, group, |value| value.add(now, who).ok()).is_some()
+    }
+
+    /// Lets a device wish to remove people; whether the wish was taken.
+    pub fn remove(&mut self, device: usize, group: GroupId, people: &[usize]) -> bool {
+        let who = people.iter().map(|person| self.people[*person].inbox).collect();
+        let now = self.now;
+        self.with_group(device, group, |value| value.remove(now, who).ok()).is_some()
+    }
+
+    /// Lets a device wish to renew its keys; whether the wish was taken.
+    pub fn update_keys(&mut self, device: usize, group: GroupId) -> bool {
+        let now = self.now;
+        self.with_group(device, group, |value| value.update_keys(now).ok()).is_some()
+    }
+
+    /// Lets a device send a message; its id, if it was taken.
+    pub fn send(&mut self, device: usize, group: GroupId, content: &[u8]) -> Option<MessageId> {
+        let key = self.key();
+        let key = *key.first_chunk::<16>()?;
+        let now = self.now;
+        let content = content.to_vec();
+        let id = self.with_group(device, group, |value| value.send(now, key, content).ok())?;
+        self.sent.push((device, group, id));
+        Some(id)
+    }
+
+    fn with_group<T>(
+        &mut self,
+        device: usize,
+        group: GroupId,
+        verb: impl FnOnce(&mut Group) -> Option<conclave_core::step::Step<T>>,
+    ) -> Option<T> {
+        let device = self.devices.get_mut(device)?;
+        let step = verb(device.groups.get_mut(&group)?)?;
+        device.drive_group(group, step)
+    }
+
+    /// Publishes everything that a device has released.
+    pub fn publish(&mut self, device: usize) {
+        let (relay, now) = (&mut self.relay, self.now);
+        while self.devices[device].publish_one(relay, now) {}
+    }
+
+    /// Lets a device read everything there is for it: Welcomes, then groups.
+    pub fn fetch(&mut self, device: usize) {
+        let (relay, now) = (&self.relay, self.now);
+        let device = &mut self.devices[device];
+        while device.fetch_welcome(relay, now) {}
+        for id in device.groups.keys().copied().collect::<Vec<_>>() {
+            while device.fetch_group(relay, now, id, 64, 0) > 0 {}
+        }
+    }
+
+    /// Publishes and reads for everybody, until nobody has anything left to do now.
+    ///
+    /// # Panics
+    /// If that does not happen within a bound.
+    pub fn run(&mut self) {
+        for _ in 0..200 {
+            for device in 0..self.devices.len() {
+                self.publish(device);
+                self.fetch(device);
+            }
+            if self.is_quiet() {
+                return;
+            }
+        }
+        panic!("the world does not come to rest:\n{}", self.report());
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.devices.iter().all(|device| {
+            let topic = device.ring.topic();
+            let read = device.groups.values().all(|group| {
+                group.standing() != Standing::Member
+                    || group.cursor() == self.relay.head(device.index, group.topic())
+            });
+            device.transmits.is_empty()
+                && read
+                && self.relay.after(device.index, &topic, device.ring.cursor().seq).is_empty()
+        })
+    }
+
+    /// Lets time pass and timers fire.
+    pub fn pass(&mut self, ms: u64) {
+        self.now = self.now.plus_ms(ms);
+        let now = self.now;
+        for device in &mut self.devices {
+            device.fire_timers(now);
+        }
+    }
+
+    /// Runs until nothing is on its way any more, with time passing for what waits for it.
+    ///
+    /// # Panics
+    /// If that does not happen within a bound.
+    pub fn settle(&mut self) {
+        for _ in 0..100 {
+            self.run();
+            if self.devices.iter().all(Device::is_idle) {
+                return;
+            }
+            self.pass(61_000);
+        }
+        panic!("the world does not settle:\n{}", self.report());
+    }
+
+    /// A device's timeline of a group, in the order of the log.
+    ///
+    /// # Panics
+    /// If a stored message does not decode.
+    #[must_use]
+    pub fn timeline(&self, device: usize, group: GroupId) -> Vec<(Seq, StoredMessage)> {
+        let mut found = Vec::new();
+        let range = Range::within(group.0, &[0], &[1]);
+        let store = self.devices[device].store.inner();
+        store
+            .scan(Table::Message, range, Direction::Forward, &mut |key, value| {
+                let seq = key[17..].try_into().expect("a message lies under its place");
+                let message = StoredMessage::decode(value).expect("a stored message decodes");
+                found.push((Seq(u64::from_be_bytes(seq)), message));
+                std::ops::ControlFlow::Continue(())
+            })
+            .expect("the store reads");
+        found
+    }
+
+    /// Events of a device that satisfy a question.
+    #[must_use]
+    pub fn events(&self, device: usize, is_it: impl Fn(&Event) -> bool) -> usize {
+        self.devices[device].events.iter().filter(|event| is_it(event)).count()
+    }
+
+    /// Holds every group to its promises; see the functions it calls.
+    ///
+    /// # Panics
+    /// If one is broken.
+    pub fn check(&self) {
+        let mut groups: Vec<GroupId> =
+            self.devices.iter().flat_map(|device| device.groups.keys().copied()).collect();
+        groups.sort();
+        groups.dedup();
+        for group in groups {
+            self.check_members_agree(group);
+            self.check_timelines(group);
+        }
+    }
+
+    /// Members are in one epoch with equal authenticators and rosters, and the roster names
+    /// exactly them.
+    fn check_members_agree(&self, id: GroupId) {
+        let members: Vec<&Device> =
+            self.devices.iter().filter(|device| is_member(device, id)).collect();
+        let Some(first) = members.first().and_then(|device| device.groups.get(&id)) else {
+            return;
+        };
+        for device in &members {
+            let group = &device.groups[&id];
+            assert_eq!(group.epoch(), first.epoch(), "epochs of {id:?}:\n{}", self.report());
+            assert_eq!(
+                group.epoch_authenticator(),
+                first.epoch_authenticator(),
+                "authenticators of {id:?}:\n{}",
+                self.report()
+            );
+            assert_eq!(group.state(), first.state(), "rosters of {id:?}");
+        }
+        for leaf in first.state().expected_leaves() {
+            let there = members.iter().any(|device| device.installation.id() == leaf.installation);
+            assert!(there, "{leaf:?} is in the roster but holds no group:\n{}", self.report());
+        }
+    }
+
+    /// Everybody shows what the rules give them, each message once, in the order of the log; and
+    /// what a device sent that is still a member is shown.
+    fn check_timelines(&self, id: GroupId) {
+        let mut all: BTreeMap<Seq, StoredMessage> = BTreeMap::new();
+        for device in 0..self.devices.len() {
+            for (seq, message) in self.timeline(device, id) {
+                let before = all.insert(seq, message.clone());
+                assert!(before.is_none_or(|before| before == message), "two messages at {seq:?}");
+            }
+        }
+        let mut ids: Vec<MessageId> = all.values().map(|message| message.id).collect();
+        ids.sort();
+        let count = ids.len();
+        ids.dedup();
+        assert_eq!(ids.len(), count, "a message is shown twice");
+        for device in 0..self.devices.len() {
+            let Some(memberships) = self.devices[device].memberships.get(&id) else { continue };
+            let expected: Vec<(Seq, MessageId)> = all
+                .iter()
+                .filter(|(seq, message)| {
+                    memberships.iter().any(|membership| {
+                        **seq > membership.start
+                            && message.epoch.0 >= membership.epoch
+                            && membership.end.is_none_or(|end| **seq < end)
+                    })
+                })
+                .map(|(seq, message)| (*seq, message.id))
+                .collect();
+            let shown: Vec<(Seq, MessageId)> =
+                self.timeline(device, id).iter().map(|(seq, m)| (*seq, m.id)).collect();
+            assert_eq!(shown, expected, "timeline of device {device}:\n{}", self.report());
+        }
+        for (device, group, message) in &self.sent {
+            let stayed = self.devices[*device].memberships.get(group);
+            let stayed = stayed.is_some_and(|m| m.len() == 1 && m[0].end.is_none());
+            if *group == id && stayed && is_member(&self.devices[*device], id) {
+                assert!(ids.contains(message), "{message:?} of device {device} is lost");
+            }
+        }
+    }
+
+    /// What the world looks like, for a person who has to find out why.
+    #[must_use]
+    pub fn report(&self) -> String {
+        use std::fmt::Write as _;
+        let mut out = format!("world {} at {}\n", self.seed, self.now.0);
+        for device in &self.devices {
+            let _ = writeln!(
+                out,
+                "  device {} {:?}: {} to publish",
+                device.index,
+                device.installation.id(),
+                device.transmits.len()
+            );
+            for group in device.groups.values() {
+                let head = self.relay.head(device.index, group.topic()).seq.0;
+                let _ = writeln!(
+                    out,
+                    "    {group:?} head {head}, {} unsettled, {} wishes, {} members",
+                    group.unsettled().len(),
+                    group.pending_intents().count(),
+                    group.members().count(),
+                );
+            }
+            for event in device.events.iter().rev().take(6) {
+                let _ = writeln!(out, "      {event:?}");
+            }
+        }
+        out
+    }
+
+    /// All stored bytes of all devices and all logs: equal for equal seeds.
+    #[must_use]
+    pub fn fingerprint(&self) -> Vec<u8> {
+        let mut all = self.relay.fingerprint().0.to_vec();
+        for device in &self.devices {
+            for (table, key, value) in device.store.inner().digest_input() {
+                all.extend(table.name().as_bytes());
+                all.extend(key);
+                all.extend(value);
+            }
+        }
+        all
+    }
+
+    /// Injects bytes into a group's log.
+    pub fn inject(&mut self, group: GroupId, payload: Vec<u8>) -> Seq {
+        self.relay.inject(&Topic::Group(group), payload).seq
+    }
+}
+
+/// Whether a device takes part in a group as a member.
+#[must_use]
+pub fn is_member(device: &Device, id: GroupId) -> bool {
+    device.groups.get(&id).is_some_and(|group| group.standing() == Standing::Member)
+}
