@@ -30,6 +30,9 @@ pub struct Limits {
     /// Milliseconds that a group waits for evidence of an epoch that it cannot follow before the
     /// next commit counts. Evidence comes with the first message there.
     pub parked_ms: u64,
+    /// Milliseconds that a Welcome waits for the commit and the body that it names: they travel in
+    /// other topics and may come later. Short, because later Welcomes wait behind it.
+    pub welcome_wait_ms: u64,
     /// Milliseconds a key package is offered for: 90 days, as senders check.
     pub package_ms: u64,
     /// Milliseconds between two rotations of the key package: later triggers join the next one.
@@ -61,6 +64,7 @@ impl Default for Limits {
             past_epoch_ms: 7 * DAY,
             republish_ms: MINUTE,
             parked_ms: 10 * MINUTE,
+            welcome_wait_ms: 10 * MINUTE,
             package_ms: 90 * DAY,
             rotation_ms: 10 * MINUTE,
         }

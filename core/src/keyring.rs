@@ -41,6 +41,8 @@ pub struct KeyRing {
     current: Package,
     previous: Option<Package>,
     loads: u64,
+    /// Since when a Welcome has waited for what it names.
+    waiting: Option<(Seq, Timestamp)>,
 }
 
 /// Why a key ring could not be made.
@@ -91,7 +93,7 @@ impl KeyRing {
         let lineage = Lineage { owner: scope(&installation.id()), load: 0 };
         let ring = Ring::new(now);
         let mut ring =
-            Self { installation, limits, entropy, lineage, ring, current, previous: None, loads: 0 };
+            Self { installation, limits, entropy, lineage, ring, current, previous: None, loads: 0, waiting: None };
         let mut effects = Effects::default();
         let mut writes = vec![ring.put_package(&ring.current)];
         ring.publish(&mut effects);
@@ -134,6 +136,7 @@ impl KeyRing {
             current,
             previous,
             loads: load,
+            waiting: None,
         };
         Ok(Some(loaded))
     }

@@ -63,6 +63,8 @@ pub struct Device {
     world_seed: u64,
     openings: u64,
     loads: u64,
+    /// The next Welcome names what the relay does not have yet.
+    pub waits_for_welcome: bool,
     /// Whether effects of the next step are lost in a crash after the commit.
     pub crash_after_commit: bool,
 }
@@ -100,6 +102,7 @@ impl Device {
             world_seed: seed,
             openings: 1,
             loads: 1,
+            waits_for_welcome: false,
             crash_after_commit: false,
         }
     }
@@ -327,9 +330,14 @@ impl Device {
             body: relay.body(invitation.body),
             held: self.groups.get(&invitation.group).map(Group::standing),
         };
+        self.waits_for_welcome = false;
         let step = self.ring.handle_welcome(now, record, Some(&gathered));
         match self.drive(step) {
             Ok(WelcomeOutcome::Joined(group)) => self.join(*group, invitation.start),
+            Ok(WelcomeOutcome::Waiting(_)) => {
+                self.waits_for_welcome = true;
+                return false;
+            }
             Ok(_) => {}
             Err(_) => self.reload_after_ring_failure(Some((invitation.group, invitation.start))),
         }
@@ -387,6 +395,9 @@ impl Device {
                     || group.unsettled_messages() > 0
                     || group.pending_intents().next().is_some())
         };
-        self.transmits.is_empty() && self.uploads.is_empty() && !self.groups.values().any(waits)
+        !self.waits_for_welcome
+            && self.transmits.is_empty()
+            && self.uploads.is_empty()
+            && !self.groups.values().any(waits)
     }
 }

@@ -299,9 +299,9 @@ impl World {
                 group.standing() != Standing::Member
                     || group.cursor() == self.relay.head(device.index, group.topic())
             });
-            device.transmits.is_empty()
-                && read
-                && self.relay.after(device.index, &topic, device.ring.cursor().seq).is_empty()
+            // A Welcome that waits for its body is no reason to go on: it waits for time.
+            let invited = !self.relay.after(device.index, &topic, device.ring.cursor().seq).is_empty();
+            device.transmits.is_empty() && read && (!invited || device.waits_for_welcome)
         })
     }
 

@@ -54,6 +54,9 @@ pub enum WelcomeOutcome {
     Joined(Box<Group>),
     /// Not taken; the cursor has moved on, an event says why.
     Rejected(WelcomeRejection),
+    /// What it names is not at the relay (yet): fetch it again later. Nothing has changed. After
+    /// [`crate::config::Limits::welcome_wait_ms`] the Welcome is rejected.
+    Waiting(Invitation),
     /// Handled before.
     Known,
     /// The record does not extend the topic's log.
@@ -96,11 +99,27 @@ impl KeyRing {
         let Some(gathered) = gathered else {
             return self.unchanged(WelcomeOutcome::Needs(opened.invitation()));
         };
+        if self.waits(now, record, gathered) {
+            return self.unchanged(WelcomeOutcome::Waiting(opened.invitation()));
+        }
         match self.join(now, &opened, gathered) {
             Ok(Some(group)) => self.joined(now, record, &opened, gathered, group),
             Ok(None) => self.unchanged(WelcomeOutcome::Parked(Parked::Entropy)),
             Err(reason) => self.rejected(now, record, reason),
         }
+    }
+
+    /// Whether something is missing that may still come.
+    fn waits(&mut self, now: Timestamp, record: &Record, gathered: &Gathered) -> bool {
+        if gathered.commit.is_some() && gathered.body.is_some() {
+            return false;
+        }
+        let since = match self.waiting {
+            Some((seq, since)) if seq == record.seq => since,
+            Some(_) | None => now,
+        };
+        self.waiting = Some((record.seq, since));
+        now.since_ms(since) < self.limits.welcome_wait_ms
     }
 
     fn unchanged(&self, outcome: WelcomeOutcome) -> Step<WelcomeOutcome> {
