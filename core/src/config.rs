@@ -27,9 +27,6 @@ pub struct Limits {
     /// Milliseconds after which an unsettled envelope is published again. Long enough for a
     /// round trip on a bad network.
     pub republish_ms: u64,
-    /// Milliseconds that a group waits for evidence of an epoch that it cannot follow before the
-    /// next commit counts. Evidence comes with the first message there.
-    pub parked_ms: u64,
     /// Milliseconds that a Welcome waits for the commit and the body that it names: they travel in
     /// other topics and may come later. Short, because later Welcomes wait behind it.
     pub welcome_wait_ms: u64,
@@ -63,7 +60,6 @@ impl Default for Limits {
             join_update_ms: DAY,
             past_epoch_ms: 7 * DAY,
             republish_ms: MINUTE,
-            parked_ms: 10 * MINUTE,
             welcome_wait_ms: 10 * MINUTE,
             package_ms: 90 * DAY,
             rotation_ms: 10 * MINUTE,

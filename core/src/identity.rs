@@ -12,4 +12,5 @@ pub use challenge::challenge_text;
 pub use draft::Draft;
 pub use fold::{IdentityFault, Read, fold, read_log};
 pub use verify::INSTALLATION_CONTEXT;
+#[cfg(feature = "std")]
 pub(crate) use verify::ed25519;

@@ -16,7 +16,7 @@ use conclave_proto::{
 };
 
 pub use crate::mls::{PackageError, VerifiedPackage};
-pub use welcome::{Gathered, Invitation, WelcomeOutcome};
+pub use welcome::{Gathered, Held, Invitation, WelcomeOutcome};
 
 use crate::{
     config::Limits,

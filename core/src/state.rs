@@ -144,11 +144,13 @@ impl State {
         self.roster.get(inbox).map(|entry| &entry.entry)
     }
 
+    #[cfg(feature = "std")]
     pub(crate) fn roster(&self) -> &BTreeMap<InboxId, Arc<Entry>> {
         &self.roster
     }
 
     /// Whether nothing was changed between two states of one group, without hashing anything.
+    #[cfg(feature = "std")]
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         let entries = self.roster.iter().zip(&other.roster);
         self.settings_hash == other.settings_hash

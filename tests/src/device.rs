@@ -12,7 +12,7 @@ use conclave_core::{
     entropy::Entropy,
     group::{Group, GroupRecords, Standing, Taken},
     installation::Installation,
-    keyring::{Gathered, KeyRing, WelcomeOutcome},
+    keyring::{Gathered, Held, KeyRing, WelcomeOutcome},
     step::{Committer, Step, Upload},
     store::{Claim, Direction, Range, Store, StoreError, Table},
 };
@@ -312,12 +312,16 @@ impl Device {
     pub fn fetch_welcome(&mut self, relay: &SimRelay, now: Timestamp) -> bool {
         let topic = self.ring.topic();
         let behind = relay.after(self.index, &topic, self.ring.cursor().seq);
-        let Some(record) = behind.first().cloned() else { return false };
+        let Some(record) = behind.first().cloned() else {
+            self.waits_for_welcome = false;
+            return false;
+        };
         self.handle_welcome(relay, now, &record)
     }
 
     /// Handles one record of the Welcome topic.
     pub fn handle_welcome(&mut self, relay: &SimRelay, now: Timestamp, record: &Record) -> bool {
+        self.waits_for_welcome = false;
         let step = self.ring.handle_welcome(now, record, None);
         let Ok(outcome) = self.drive(step) else {
             self.reload_after_ring_failure(None);
@@ -328,9 +332,11 @@ impl Device {
         let gathered = Gathered {
             commit: relay.at(self.index, &group_topic, invitation.start.seq),
             body: relay.body(invitation.body),
-            held: self.groups.get(&invitation.group).map(Group::standing),
+            held: self
+                .groups
+                .get(&invitation.group)
+                .map(|group| Held { standing: group.standing(), cursor: group.cursor() }),
         };
-        self.waits_for_welcome = false;
         let step = self.ring.handle_welcome(now, record, Some(&gathered));
         match self.drive(step) {
             Ok(WelcomeOutcome::Joined(group)) => self.join(*group, invitation.start),

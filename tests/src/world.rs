@@ -444,10 +444,12 @@ impl World {
         for device in &self.devices {
             let _ = writeln!(
                 out,
-                "  device {} {:?}: {} to publish",
+                "  device {} {:?}: {} to publish, idle: {}, waits for a Welcome: {}",
                 device.index,
                 device.installation.id(),
-                device.transmits.len()
+                device.transmits.len(),
+                device.is_idle(),
+                device.waits_for_welcome,
             );
             for group in device.groups.values() {
                 let head = self.relay.head(device.index, group.topic()).seq.0;
@@ -459,7 +461,8 @@ impl World {
                     group.members().count(),
                 );
             }
-            for event in device.events.iter().rev().take(6) {
+            let shown = std::env::var("CONCLAVE_EVENTS").ok().and_then(|n| n.parse().ok()).unwrap_or(6);
+            for event in device.events.iter().rev().take(shown) {
                 let _ = writeln!(out, "      {event:?}");
             }
         }

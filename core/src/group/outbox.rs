@@ -16,6 +16,9 @@ use crate::{
 pub(super) struct Outgoing {
     pub(super) what: What,
     pub(super) envelope: Option<SentEnvelope>,
+    /// Not published before this one is stored: a Welcome names a body, and whoever reads the
+    /// Welcome has to find it.
+    pub(super) after: Option<TransmitId>,
 }
 
 /// What is on its way.
@@ -60,6 +63,11 @@ impl Outgoing {
         }
     }
 
+    /// The envelope, if it may be published.
+    pub(super) fn released(&self) -> Option<&SentEnvelope> {
+        self.envelope.as_ref().filter(|_| self.after.is_none())
+    }
+
     /// A message that waits for a path update before it is encrypted.
     pub(super) const fn is_waiting(&self) -> bool {
         self.envelope.is_none()
@@ -95,7 +103,7 @@ impl Group {
     pub fn unsettled(&self) -> Vec<Transmit> {
         let commits = self.kept.iter().filter(|(_, kept)| !kept.refused);
         let commits = commits.map(|(id, kept)| self.commit_transmit(*id, kept.payload.clone()));
-        let envelopes = self.outbox.values().filter_map(|outgoing| outgoing.envelope.as_ref());
+        let envelopes = self.outbox.values().filter_map(Outgoing::released);
         commits.chain(envelopes.map(SentEnvelope::transmit)).collect()
     }
 
@@ -111,10 +119,15 @@ impl Group {
     ) -> Step {
         self.draft = super::Draft::default();
         match outcome {
-            PublishOutcome::Accepted { .. } => self.settle_plain(id),
+            PublishOutcome::Accepted { .. } => {
+                self.settle_plain(id);
+                self.release_behind(now, id);
+            }
             PublishOutcome::Refused(Refusal::TooLarge { .. } | Refusal::Invalid) => {
                 self.settle_plain(id);
-                self.note_refused(now, id);
+                // Whoever reads the Welcome sees whether the refusal was the truth.
+                self.release_behind(now, id);
+                self.note_refused(id);
             }
             PublishOutcome::Refused(Refusal::Behind | Refusal::Conflict { .. })
             | PublishOutcome::NotStored { .. }
@@ -128,10 +141,27 @@ impl Group {
     }
 
     /// Queues an envelope that only the relay settles.
-    pub(super) fn queue_plain(&mut self, envelope: SentEnvelope) {
-        self.transmit(envelope.transmit());
-        let outgoing = Outgoing { what: What::Plain, envelope: Some(envelope) };
+    pub(super) fn queue_plain(&mut self, envelope: SentEnvelope, after: Option<TransmitId>) {
+        let outgoing = Outgoing { what: What::Plain, envelope: Some(envelope), after };
+        if let Some(envelope) = outgoing.released() {
+            self.transmit(envelope.transmit());
+        }
         self.queue(outgoing);
+    }
+
+    /// An envelope is stored: those that waited for it may be published.
+    fn release_behind(&mut self, now: Timestamp, id: TransmitId) {
+        let behind = self.outbox.iter().filter(|(_, outgoing)| outgoing.after == Some(id));
+        for number in behind.map(|(number, _)| *number).collect::<Vec<_>>() {
+            let Some(outgoing) = self.outbox.get_mut(&number) else { continue };
+            outgoing.after = None;
+            if let Some(envelope) = &mut outgoing.envelope {
+                envelope.since = now;
+                self.draft.effects.transmits.push(envelope.transmit());
+            }
+            let stored = outgoing.encode();
+            self.put(Place::Outgoing(number), stored);
+        }
     }
 
     pub(super) fn queue(&mut self, outgoing: Outgoing) {
@@ -159,7 +189,7 @@ impl Group {
 
     /// A commit that the relay will not take ends its wishes, but stays kept: the log may show
     /// it all the same (scenarios 8, 99).
-    fn note_refused(&mut self, _now: Timestamp, id: TransmitId) {
+    fn note_refused(&mut self, id: TransmitId) {
         let Some(kept) = self.kept.get_mut(&id) else { return };
         if kept.refused {
             return;

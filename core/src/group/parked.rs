@@ -1,12 +1,13 @@
 //! Standing: whether a group takes part, waits, or is over (PROTOCOL 1, "Three verdicts").
 
-use conclave_proto::{Envelope, Record, Seq, Timestamp};
+use conclave_proto::{Envelope, Record, Seq, Timestamp, codec::Wire, message::Payload};
 use serde::{Deserialize, Serialize};
 
 use super::Group;
 use crate::{
-    delivery::{Event, IntentFault, Parked, Rejection},
-    mls::{Content, Mls},
+    delivery::{CommitFault, Event, IntentFault, Parked, Rejection},
+    mls::{Content, Inside, Mls, Parsed},
+    padding,
 };
 
 /// Whether this installation takes part in the group.
@@ -40,11 +41,12 @@ impl Standing {
 }
 
 /// What the records behind a commit that cannot be followed say about it.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Evidence {
     /// Somebody is in a later epoch: the others followed it.
     Followed,
-    /// Somebody committed again in the same epoch.
-    AnotherCommit,
+    /// A member who had read the commit still writes in the epoch before it: it is invalid.
+    Passed,
     None,
 }
 
@@ -59,20 +61,23 @@ impl Group {
     }
 
     /// Looks whether a parked group can go on. `Some` says why it still waits.
-    pub(super) fn unpark(&mut self, now: Timestamp, batch: &[Record]) -> Option<Parked> {
-        let Standing::Stuck { at, removal, since } = self.meta.standing else { return None };
+    ///
+    /// Only the log decides, and no clock. That another commit of the epoch stands behind says
+    /// nothing: its sender may have made it before it saw this one. A message tells, for it says
+    /// how far its sender had read.
+    pub(super) fn unpark(&mut self, batch: &[Record]) -> Option<Parked> {
+        let Standing::Stuck { at, removal, .. } = self.meta.standing else { return None };
         let reason = if removal { Parked::Removal } else { Parked::Undecidable };
-        let behind = batch.iter().skip_while(|record| record.seq <= at);
-        match self.evidence(behind) {
+        match self.evidence(at, batch) {
             Evidence::Followed if removal => {
                 self.leave_behind();
                 None
             }
-            Evidence::AnotherCommit if now.since_ms(since) >= self.limits.parked_ms => {
+            Evidence::Passed => {
                 self.skip_stuck(batch, at);
                 None
             }
-            Evidence::Followed | Evidence::AnotherCommit | Evidence::None => Some(reason),
+            Evidence::Followed | Evidence::None => Some(reason),
         }
     }
 
@@ -97,30 +102,53 @@ impl Group {
         self.event(Event::Removed { group: self.id });
     }
 
-    /// Nobody followed the commit: it counts as invalid, and the next one counts.
+    /// The others passed the commit over: so does this installation.
     fn skip_stuck(&mut self, batch: &[Record], at: Seq) {
         let Some(record) = batch.iter().find(|record| record.seq == at) else { return };
         self.meta().standing = Standing::Member;
         self.meta().cursor = record.cursor();
-        self.reject(at, Rejection::InvalidCommit(crate::delivery::CommitFault::Mls));
+        self.reject(at, Rejection::InvalidCommit(CommitFault::Mls));
         self.event(Event::Resumed { group: self.id });
     }
 
-    fn evidence<'a>(&self, behind: impl Iterator<Item = &'a Record>) -> Evidence {
-        let mut evidence = Evidence::None;
-        for record in behind {
-            let Ok((_, message)) = Envelope::decode_group(&record.payload) else { continue };
-            let Some(parsed) = Mls::parse(&message) else { continue };
-            if parsed.outside.group != self.id {
-                continue;
-            }
-            if parsed.outside.epoch > self.epoch() {
-                return Evidence::Followed;
-            }
-            if parsed.outside.content == Content::Commit && parsed.outside.epoch == self.epoch() {
-                evidence = Evidence::AnotherCommit;
-            }
+    fn evidence(&mut self, at: Seq, batch: &[Record]) -> Evidence {
+        let behind = batch.iter().filter(|record| record.seq > at);
+        behind
+            .map(|record| self.evidence_of(at, record))
+            .find(|evidence| *evidence != Evidence::None)
+            .unwrap_or(Evidence::None)
+    }
+
+    fn evidence_of(&mut self, at: Seq, record: &Record) -> Evidence {
+        let Ok((_, message)) = Envelope::decode_group(&record.payload) else {
+            return Evidence::None;
+        };
+        let parsed = Mls::parse(&message).filter(|parsed| parsed.outside.group == self.id);
+        let Some(parsed) = parsed else { return Evidence::None };
+        let outside = parsed.outside;
+        if outside.epoch > self.epoch() {
+            return Evidence::Followed;
         }
-        evidence
+        if outside.content == Content::Application
+            && outside.epoch == self.epoch()
+            && self.peek(parsed).is_some_and(|read| read >= at)
+        {
+            return Evidence::Passed;
+        }
+        Evidence::None
+    }
+
+    /// How far the sender of a message had read. The message is decrypted, and the group put back
+    /// to where it was: it is received for good at its place in the log.
+    fn peek(&mut self, parsed: Parsed) -> Option<Seq> {
+        let inside = self.mls.process(parsed);
+        if self.mls.rollback().is_err() {
+            self.draft.broken = true;
+        }
+        self.mls.hold();
+        let Ok(Inside::Application { sender, plaintext, .. }) = inside else { return None };
+        let plaintext = zeroize::Zeroizing::new(plaintext);
+        let payload = Payload::decode(padding::unpad(&plaintext)?).ok()?;
+        self.leaves.contains_key(&sender).then_some(payload.read.seq)
     }
 }

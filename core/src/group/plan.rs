@@ -11,6 +11,7 @@ use conclave_proto::{
 
 use super::{
     Group, Standing,
+    outbox::Outgoing,
     stored::{KeptCommit, KeptWelcome, Place, Recipient, Wish, WishedInbox},
 };
 use crate::{
@@ -45,6 +46,10 @@ impl Group {
         self.send_waiting(now);
         if self.has_live_commit() {
             return;
+        }
+        // The commit that was to renew the keys may have lost its race.
+        if self.outbox.values().any(Outgoing::is_waiting) {
+            self.wish_key_update();
         }
         while let Some(plan) = self.plan() {
             match self.stage(now, &plan) {

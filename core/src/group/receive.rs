@@ -1,6 +1,6 @@
 //! Records of the log, in order, in one step.
 
-use conclave_proto::{Envelope, Mark, Record, Timestamp, TransmitId};
+use conclave_proto::{Envelope, Epoch, Mark, Record, Timestamp, TransmitId};
 
 use super::{
     Group, Standing, TRAIL,
@@ -28,7 +28,7 @@ pub struct Taken {
 /// Where an own envelope was found.
 enum Own {
     Commit(TransmitId),
-    Message(u64, conclave_proto::Epoch, OwnMessage),
+    Message(u64, Epoch, OwnMessage),
 }
 
 impl Group {
@@ -43,7 +43,7 @@ impl Group {
             return self.end(Taken { count: 0, parked: Some(Parked::Entropy), broken: false });
         }
         let batch = batch.get(..self.limits.batch_records).unwrap_or(batch);
-        let mut taken = Taken { count: 0, parked: self.unpark(now, batch), broken: false };
+        let mut taken = Taken { count: 0, parked: self.unpark(batch), broken: false };
         for record in batch {
             if taken.parked.is_some() || self.draft.broken {
                 break;
@@ -171,10 +171,18 @@ impl Group {
                 Ok(())
             }
             Err(fault) => {
-                self.reject(record.seq, rejection(fault));
+                // One error of the library for two things: a used key, and an epoch whose keys
+                // this installation never had or has no more.
+                let known = outside.epoch == self.epoch() || self.keeps_epoch(outside.epoch);
+                let reason = if known { rejection(fault) } else { Rejection::TooOld };
+                self.reject(record.seq, reason);
                 Ok(())
             }
         }
+    }
+
+    fn keeps_epoch(&self, epoch: Epoch) -> bool {
+        self.meta.past.iter().any(|past| past.epoch == epoch)
     }
 
     fn commit(

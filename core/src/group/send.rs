@@ -38,13 +38,14 @@ impl Group {
         let payload = self.next_payload(now, key, body).encode();
         let message = OwnMessage { id, payload };
         if self.is_path_update_due(now) || self.outbox.values().any(Outgoing::is_waiting) {
-            self.queue(Outgoing { what: What::Message(message), envelope: None });
+            self.queue(Outgoing { what: What::Message(message), envelope: None, after: None });
             self.wish_key_update();
             self.advance(now);
         } else {
             let envelope = self.encrypt(now, &message)?;
             self.transmit(envelope.transmit());
-            self.queue(Outgoing { what: What::Message(message), envelope: Some(envelope) });
+            let envelope = Some(envelope);
+            self.queue(Outgoing { what: What::Message(message), envelope, after: None });
         }
         self.count_message(id);
         Ok(self.end(id))
@@ -137,7 +138,8 @@ impl Group {
         self.checkpoint();
         if let Ok(envelope) = self.encrypt(now, &message) {
             self.transmit(envelope.transmit());
-            let outgoing = Outgoing { what: What::Message(message), envelope: Some(envelope) };
+            let envelope = Some(envelope);
+            let outgoing = Outgoing { what: What::Message(message), envelope, after: None };
             self.put(Place::Outgoing(number), outgoing.encode());
             self.outbox.insert(number, outgoing);
         }

@@ -2,7 +2,7 @@
 
 use conclave_proto::{Timestamp, TransmitId, codec::Wire};
 
-use super::{Group, Standing, stored::Place};
+use super::{Group, outbox::Outgoing, stored::Place};
 use crate::{config::PAST_EPOCHS, delivery::Transmit, step::Step};
 
 impl Group {
@@ -11,15 +11,11 @@ impl Group {
     pub fn next_timeout(&self) -> Option<Timestamp> {
         let expiry = self.meta.past.first();
         let expiry = expiry.map(|past| past.ended.plus_ms(self.limits.past_epoch_ms));
-        let parked = match self.meta.standing {
-            Standing::Stuck { since, .. } => Some(since.plus_ms(self.limits.parked_ms)),
-            Standing::Member | Standing::Removed => None,
-        };
-        [expiry, parked, self.update_due(), self.republish_due()].into_iter().flatten().min()
+        [expiry, self.update_due(), self.republish_due()].into_iter().flatten().min()
     }
 
     /// Does what is due: erases old secrets (S4), renews keys (S5), publishes again what has no
-    /// place in the log. After it, hand in the records behind a parked commit again.
+    /// place in the log.
     pub fn handle_timeout(&mut self, now: Timestamp) -> Step {
         if self.begin().is_err() {
             // Without randomness nothing can be renewed; the timer stays due.
@@ -64,7 +60,7 @@ impl Group {
     fn republish_due(&self) -> Option<Timestamp> {
         let commits = self.kept.iter().filter(|(_, kept)| !kept.refused);
         let commits = commits.map(|(id, _)| self.published_at(id));
-        let envelopes = self.outbox.values().filter_map(|outgoing| outgoing.envelope.as_ref());
+        let envelopes = self.outbox.values().filter_map(Outgoing::released);
         let envelopes = envelopes.map(|envelope| envelope.since);
         let due = commits.chain(envelopes).min()?;
         self.is_member().then(|| due.plus_ms(self.limits.republish_ms))
@@ -94,6 +90,9 @@ impl Group {
         let mut again: Vec<Transmit> = Vec::new();
         let mut stored = Vec::new();
         for (number, outgoing) in &mut self.outbox {
+            if outgoing.after.is_some() {
+                continue;
+            }
             let Some(envelope) = &mut outgoing.envelope else { continue };
             if now.since_ms(envelope.since) >= patience {
                 envelope.since = now;

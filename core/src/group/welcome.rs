@@ -1,7 +1,7 @@
 //! Welcomes of an applied own commit: released by the write set that applies it (PROTOCOL 8).
 
 use conclave_proto::{
-    Cursor, Envelope, EnvelopeKind, Timestamp, Topic,
+    Cursor, Envelope, EnvelopeKind, Timestamp, Topic, TransmitId,
     codec::Wire,
     welcome::{SealedWelcome, WelcomeBody, WelcomePointer, body_address},
 };
@@ -44,17 +44,25 @@ impl Group {
             inviter_installation: self.installation.id(),
             signature: Vec::new(),
         };
-        self.queue_body(now, &pointer, sealed);
+        let body = self.queue_body(now, &pointer, sealed);
         for recipient in &welcome.recipients {
-            self.queue_pointer(now, &pointer, recipient)?;
+            self.queue_pointer(now, &pointer, recipient, body)?;
         }
         Ok(())
     }
 
-    fn queue_body(&mut self, now: Timestamp, pointer: &WelcomePointer, sealed: Vec<u8>) {
+    fn queue_body(
+        &mut self,
+        now: Timestamp,
+        pointer: &WelcomePointer,
+        sealed: Vec<u8>,
+    ) -> TransmitId {
         let topic = Topic::Blob(pointer.body);
         let mark = self.installation.mark(&topic, 0);
-        self.queue_plain(SentEnvelope::new(topic, mark, self.epoch(), sealed, now));
+        let envelope = SentEnvelope::new(topic, mark, self.epoch(), sealed, now);
+        let id = envelope.id;
+        self.queue_plain(envelope, None);
+        id
     }
 
     fn queue_pointer(
@@ -62,6 +70,7 @@ impl Group {
         now: Timestamp,
         shared: &WelcomePointer,
         recipient: &Recipient,
+        body: TransmitId,
     ) -> Result<(), MlsError> {
         let mut pointer = WelcomePointer { secrets: recipient.secrets.clone(), ..shared.clone() };
         let signed = pointer.signed_bytes(&recipient.reference);
@@ -88,7 +97,8 @@ impl Group {
         let mark = self.installation.mark(&topic, counter);
         let kind = EnvelopeKind::Welcome(welcome.encode());
         let payload = Envelope { mark, beacon: None, kind }.encode();
-        self.queue_plain(SentEnvelope::new(topic, mark, self.epoch(), payload, now));
+        let envelope = SentEnvelope::new(topic, mark, self.epoch(), payload, now);
+        self.queue_plain(envelope, Some(body));
         Ok(())
     }
 }

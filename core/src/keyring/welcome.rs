@@ -42,7 +42,24 @@ pub struct Gathered {
     /// The body; `None` if the relay has none under this address.
     pub body: Option<Vec<u8>>,
     /// How this installation stands in the group, if it holds it.
-    pub held: Option<Standing>,
+    pub held: Option<Held>,
+}
+
+/// A group that this installation holds already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// [`Group::standing`].
+    pub standing: Standing,
+    /// [`Group::cursor`].
+    pub cursor: Cursor,
+}
+
+impl Held {
+    /// Whether the log may still show, before the Welcome's commit, that this installation was
+    /// removed.
+    fn is_behind(self, start: Cursor) -> bool {
+        self.standing != Standing::Removed && self.cursor.seq < start.seq
+    }
 }
 
 /// What became of a record of the Welcome topic.
@@ -54,7 +71,8 @@ pub enum WelcomeOutcome {
     Joined(Box<Group>),
     /// Not taken; the cursor has moved on, an event says why.
     Rejected(WelcomeRejection),
-    /// What it names is not at the relay (yet): fetch it again later. Nothing has changed. After
+    /// What it names is not at the relay (yet), or the group is held and has not been read up to
+    /// the Welcome's commit: hand it in again later. Nothing has changed. After
     /// [`crate::config::Limits::welcome_wait_ms`] the Welcome is rejected.
     Waiting(Invitation),
     /// Handled before.
@@ -99,7 +117,7 @@ impl KeyRing {
         let Some(gathered) = gathered else {
             return self.unchanged(WelcomeOutcome::Needs(opened.invitation()));
         };
-        if self.waits(now, record, gathered) {
+        if self.waits(now, record, &opened, gathered) {
             return self.unchanged(WelcomeOutcome::Waiting(opened.invitation()));
         }
         match self.join(now, &opened, gathered) {
@@ -110,9 +128,16 @@ impl KeyRing {
     }
 
     /// Whether something is missing that may still come.
-    fn waits(&mut self, now: Timestamp, record: &Record, gathered: &Gathered) -> bool {
+    fn waits(
+        &mut self,
+        now: Timestamp,
+        record: &Record,
+        opened: &Opened,
+        gathered: &Gathered,
+    ) -> bool {
         if gathered.commit.is_some() && gathered.body.is_some() {
-            return false;
+            // Reading the group up to there is in this engine's own hands: no deadline.
+            return gathered.held.is_some_and(|held| held.is_behind(opened.pointer.start));
         }
         let since = match self.waiting {
             Some((seq, since)) if seq == record.seq => since,
@@ -206,7 +231,7 @@ impl KeyRing {
     ) -> Result<Option<Group>, WelcomeRejection> {
         use WelcomeRejection as Reason;
         // G8: a Welcome never replaces a group that one is in.
-        if gathered.held.is_some_and(|standing| standing != Standing::Removed) {
+        if gathered.held.is_some_and(|held| held.standing != Standing::Removed) {
             return Err(Reason::AlreadyMember);
         }
         opened.check_log(gathered.commit.as_ref())?;

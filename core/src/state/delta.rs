@@ -1,6 +1,6 @@
 //! Applying a state delta: the roster's part, and the whole.
 
-use alloc::{collections::BTreeSet, sync::Arc, vec::Vec};
+use alloc::{collections::BTreeSet, vec::Vec};
 
 use conclave_proto::{
     Epoch, InboxId, InstallationId,
