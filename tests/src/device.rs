@@ -279,8 +279,9 @@ impl Device {
         let Some(group) = self.groups.get_mut(&id) else { return 0 };
         let before = group.standing();
         let step = group.handle_records(now, batch);
-        let Some(taken) = self.drive_group(id, step) else { return 0 };
+        let taken = self.drive_group(id, step);
         self.note_standing(id, before);
+        let Some(taken) = taken else { return 0 };
         match taken {
             Taken { broken: true, .. } => {
                 self.reload(id);
