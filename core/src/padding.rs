@@ -53,12 +53,14 @@ mod tests {
 
     use super::{pad, padme, unpad};
 
+    /// G12.
     #[test]
     fn lengths_fall_into_few_classes() {
         assert_eq!([padme(0), padme(64), padme(65), padme(1_000)], [64, 64, 72, 1_024]);
         assert_eq!(padme(9_000), 9_216);
     }
 
+    /// G12.
     #[test]
     fn other_paddings_are_refused() {
         let good = pad(b"hello");

@@ -298,10 +298,10 @@ impl Device {
 
     fn note_standing(&mut self, id: GroupId, before: Standing) {
         let Some(group) = self.groups.get(&id) else { return };
-        if before != Standing::Removed && group.standing() == Standing::Removed {
+        if !before.is_removed() && group.standing().is_removed() {
             let end = Some(match before {
                 Standing::Stuck { at, .. } => at,
-                Standing::Member | Standing::Removed => group.cursor().seq,
+                Standing::Member | Standing::Removed { .. } => group.cursor().seq,
             });
             if let Some(last) = self.memberships.entry(id).or_default().last_mut() {
                 last.end = end;

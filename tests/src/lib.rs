@@ -28,5 +28,6 @@ pub mod device;
 pub mod dice;
 pub mod entropy;
 pub mod faulty_store;
+pub mod rogue;
 pub mod sim_relay;
 pub mod world;

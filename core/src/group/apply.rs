@@ -148,7 +148,7 @@ impl Group {
 
     /// The epoch has ended in the log: what was kept for it can never be applied any more, and
     /// its Welcomes go with it (scenario 100).
-    fn drop_kept(&mut self) {
+    pub(super) fn drop_kept(&mut self) {
         for id in std::mem::take(&mut self.kept).into_keys() {
             self.published.remove(&id);
             self.delete(Place::Kept(&id));

@@ -101,7 +101,7 @@ impl Group {
 
     fn may_change(&self, right: Right) -> Result<(), ChangeError> {
         match self.meta.standing {
-            Standing::Removed => return Err(ChangeError::NotMember),
+            Standing::Removed { .. } => return Err(ChangeError::NotMember),
             Standing::Stuck { removal: true, .. } => {
                 return Err(ChangeError::Parked(Parked::Removal));
             }

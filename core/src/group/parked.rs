@@ -24,18 +24,27 @@ pub enum Standing {
         /// When it was met.
         since: Timestamp,
     },
-    /// It was removed. Final, until a Welcome makes it a member again.
-    Removed,
+    /// It was removed. Final, until a Welcome of a later commit makes it a member again.
+    Removed {
+        /// The commit that removed it: an older Welcome is a replayed one.
+        at: Seq,
+    },
 }
 
 impl Standing {
+    /// Whether the membership is over.
+    #[must_use]
+    pub const fn is_removed(self) -> bool {
+        matches!(self, Self::Removed { .. })
+    }
+
     /// Why the group is parked, if it is.
     #[must_use]
     pub const fn parked(self) -> Option<Parked> {
         match self {
             Self::Stuck { removal: true, .. } => Some(Parked::Removal),
             Self::Stuck { removal: false, .. } => Some(Parked::Undecidable),
-            Self::Member | Self::Removed => None,
+            Self::Member | Self::Removed { .. } => None,
         }
     }
 }
@@ -70,7 +79,7 @@ impl Group {
         let reason = if removal { Parked::Removal } else { Parked::Undecidable };
         match self.evidence(at, batch) {
             Evidence::Followed if removal => {
-                self.leave_behind();
+                self.leave_behind(at);
                 None
             }
             Evidence::Passed => {
@@ -83,9 +92,10 @@ impl Group {
 
     /// The others are in an epoch without this installation: wishes and messages end, and so do
     /// the secrets of past epochs.
-    fn leave_behind(&mut self) {
-        self.meta().standing = Standing::Removed;
+    fn leave_behind(&mut self, at: Seq) {
+        self.meta().standing = Standing::Removed { at };
         self.fail_intents(IntentFault::NotMember);
+        self.drop_kept();
         let messages: Vec<u64> = self
             .outbox
             .iter()

@@ -75,7 +75,7 @@ impl Group {
         if !record.follows(&self.topic, cursor.seq, &cursor.hash) {
             return Err(Parked::OtherHistory { at: record.seq });
         }
-        if self.meta.standing == Standing::Removed {
+        if self.meta.standing.is_removed() {
             self.reject(record.seq, Rejection::NotMember);
         } else {
             self.verdict(now, record, first)?;

@@ -58,7 +58,7 @@ impl Held {
     /// Whether the log may still show, before the Welcome's commit, that this installation was
     /// removed.
     fn is_behind(self, start: Cursor) -> bool {
-        self.standing != Standing::Removed && self.cursor.seq < start.seq
+        !self.standing.is_removed() && self.cursor.seq < start.seq
     }
 }
 
@@ -231,8 +231,12 @@ impl KeyRing {
     ) -> Result<Option<Group>, WelcomeRejection> {
         use WelcomeRejection as Reason;
         // G8: a Welcome never replaces a group that one is in.
-        if gathered.held.is_some_and(|held| held.standing != Standing::Removed) {
-            return Err(Reason::AlreadyMember);
+        if let Some(held) = gathered.held {
+            match held.standing {
+                Standing::Removed { at } if opened.pointer.start.seq > at => {}
+                Standing::Removed { .. } => return Err(Reason::Replayed),
+                Standing::Member | Standing::Stuck { .. } => return Err(Reason::AlreadyMember),
+            }
         }
         opened.check_log(gathered.commit.as_ref())?;
         let body = opened.body(gathered.body.as_deref())?;

@@ -44,7 +44,8 @@ type RecordKey = (u8, Vec<u8>);
 /// A failure of the capture itself: a stored record that does not decode, or a value that
 /// cannot be stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct CaptureError(&'static str);
+#[cfg_attr(not(feature = "internals"), allow(unreachable_pub))]
+pub struct CaptureError(&'static str);
 
 impl std::fmt::Display for CaptureError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -65,11 +66,14 @@ struct Records {
     packages: BTreeMap<Vec<u8>, Zeroizing<Vec<u8>>>,
     /// The join configuration, which the library wants to read back; see [`Capture::set_config`].
     config: Vec<u8>,
+    /// PSKs by their id, where something other than the engine allows them; never stored.
+    psks: Option<BTreeMap<Vec<u8>, Zeroizing<Vec<u8>>>>,
 }
 
 /// The records of one group.
 #[derive(Default)]
-pub(crate) struct Capture(RefCell<Records>);
+#[cfg_attr(not(feature = "internals"), allow(unreachable_pub))]
+pub struct Capture(RefCell<Records>);
 
 impl Capture {
     /// Reads the MLS records of a group: orders and values as they are stored. `None` if they are
@@ -107,6 +111,13 @@ impl Capture {
     /// Lets a join use a key package.
     pub(crate) fn offer_package(&self, reference: &[u8], package: Zeroizing<Vec<u8>>) {
         self.0.borrow_mut().packages.insert(reference.to_vec(), package);
+    }
+
+    /// From now on, PSKs are kept in memory, and proposals by reference are left to the library's
+    /// memory instead of being refused.
+    #[cfg(feature = "internals")]
+    pub(crate) fn allow_unused(&self) {
+        self.0.borrow_mut().psks.get_or_insert_default();
     }
 
     /// From now on, writes of message secrets are only noted.
@@ -356,7 +367,7 @@ impl StorageProvider<CURRENT_VERSION> for Capture {
         _: &R,
         _: &P,
     ) -> Result<(), Self::Error> {
-        Err(UNUSED)
+        if self.0.borrow().psks.is_some() { Ok(()) } else { Err(UNUSED) }
     }
 
     fn queued_proposal_refs<
@@ -530,19 +541,26 @@ impl StorageProvider<CURRENT_VERSION> for Capture {
         Ok(())
     }
 
+    // The rules allow no PSKs; only `allow_unused` lets some be lent.
     fn write_psk<P: traits::PskId<CURRENT_VERSION>, B: traits::PskBundle<CURRENT_VERSION>>(
         &self,
-        _: &P,
-        _: &B,
+        id: &P,
+        bundle: &B,
     ) -> Result<(), Self::Error> {
-        Err(UNUSED)
+        let bundle = cut::serialize(bundle).map_err(|_| CaptureError("value cannot be stored"))?;
+        let mut records = self.0.borrow_mut();
+        records.psks.as_mut().ok_or(UNUSED)?.insert(encode_bare(id), bundle.bytes);
+        Ok(())
     }
 
     fn psk<B: traits::PskBundle<CURRENT_VERSION>, P: traits::PskId<CURRENT_VERSION>>(
         &self,
-        _: &P,
+        id: &P,
     ) -> Result<Option<B>, Self::Error> {
-        Ok(None)
+        let records = self.0.borrow();
+        let psk = records.psks.as_ref().and_then(|psks| psks.get(&encode_bare(id)));
+        let psk = psk.map(|bytes| postcard::from_bytes(bytes)).transpose();
+        psk.map_err(|_| CaptureError("lent PSK does not decode"))
     }
 
     fn delete_psk<P: traits::PskId<CURRENT_VERSION>>(&self, _: &P) -> Result<(), Self::Error> {

@@ -33,11 +33,13 @@ pub(crate) const SUITE: Ciphersuite =
 
 /// Cryptography with the randomness of the present step.
 #[derive(Debug, Default)]
-pub(crate) struct Crypto(Mutex<Option<StepRandom>>);
+#[cfg_attr(not(feature = "internals"), allow(unreachable_pub))]
+pub struct Crypto(Mutex<Option<StepRandom>>);
 
 /// The library asked for randomness outside a step: a bug of the engine.
 #[derive(Debug)]
-pub(crate) struct NoStep;
+#[cfg_attr(not(feature = "internals"), allow(unreachable_pub))]
+pub struct NoStep;
 
 impl std::fmt::Display for NoStep {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

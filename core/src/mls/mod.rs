@@ -10,6 +10,8 @@ mod commit;
 mod crypto;
 mod cut;
 mod fault;
+#[cfg(feature = "internals")]
+pub mod internals;
 mod join;
 mod leaf;
 mod package;

@@ -47,8 +47,18 @@ struct Run {
 impl CutRecord {
     /// A record over its predecessor: pieces that were there keep their ids.
     pub(crate) fn new(cut: Cut, before: Option<&Self>) -> Self {
+        if cut.cuts.is_empty() {
+            return Self::inline(cut.bytes);
+        }
         let (pieces, next_id) = identify(&cut, before);
         Self { bytes: cut.bytes, pieces, next_id }
+    }
+
+    /// A record of one piece. Its head stores no ids, so it always has the same: what follows on
+    /// it is then the same whether it was loaded or not (E3).
+    fn inline(bytes: Zeroizing<Vec<u8>>) -> Self {
+        let pieces = vec![Piece { id: 0, end: bytes.len() }];
+        Self { bytes, pieces, next_id: 1 }
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
@@ -112,10 +122,7 @@ impl CutRecord {
     pub(crate) fn load(head: &[u8], stored: &BTreeMap<u32, Vec<u8>>) -> Option<Self> {
         let (&VERSION, head) = head.split_first()? else { return None };
         match decode_bare(head).ok()? {
-            Head::Inline(bytes) => {
-                let pieces = vec![Piece { id: 0, end: bytes.len() }];
-                Some(Self { bytes: Zeroizing::new(bytes), pieces, next_id: 1 })
-            }
+            Head::Inline(bytes) => Some(Self::inline(Zeroizing::new(bytes))),
             Head::Pieces { next_id, runs } => assemble(next_id, &runs, stored),
         }
     }
@@ -286,17 +293,23 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the history of a record: what is stored reads back as its last value, from
-        /// the loaded form on too, and nothing of an older value stays behind (S4).
+        /// Whatever the history of a record: what is stored reads back as its last value, nothing
+        /// of an older value stays behind (S4), and a loaded record goes on to write the same
+        /// bytes as one that was kept (E3).
         #[test]
         fn stored_pieces_read_back_as_the_last_value(values in prop::collection::vec(value(), 1..6)) {
             let place = Place { scope: [1; 16], order: vec![9] };
             let mut stored = BTreeMap::new();
-            let mut record: Option<CutRecord> = None;
+            let (mut record, mut kept): (Option<CutRecord>, Option<CutRecord>) = (None, None);
             for value in &values {
                 let next = CutRecord::new(serialize(value).unwrap(), record.as_ref());
                 let mut writes = Vec::new();
                 next.diff(record.as_ref(), &place, &mut writes);
+                let of_kept = CutRecord::new(serialize(value).unwrap(), kept.as_ref());
+                let mut writes_of_kept = Vec::new();
+                of_kept.diff(kept.as_ref(), &place, &mut writes_of_kept);
+                prop_assert_eq!(&writes, &writes_of_kept);
+                kept = Some(of_kept);
                 apply(&mut stored, &writes);
                 let loaded = load(&stored);
                 prop_assert_eq!(loaded.bytes(), &postcard::to_allocvec(value).unwrap()[..]);

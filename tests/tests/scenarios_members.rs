@@ -1,0 +1,318 @@
+//! What a malicious member does (scenarios 25–27, 31, 86, 89, 90, 101), and what everybody judges
+//! the same (87).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use conclave_core::{
+    delivery::{CommitFault, Event, Rejection},
+    mls::internals::{capabilities, context_extensions},
+};
+use conclave_proto::{
+    Envelope, EnvelopeKind, GroupId, Mark,
+    codec::Wire,
+    group::{DELTA_PROPOSAL, InboxChange, LeafCredential, SettingChange, StateDelta},
+};
+use conclave_testkit::{
+    rogue::{Rogue, stolen_credential},
+    world::{World, is_member},
+};
+use openmls::prelude::{
+    AddProposal, Capabilities, CustomProposal, ExtensionType, GroupContextExtensionProposal,
+    LeafNodeIndex, LeafNodeParameters, Proposal, RemoveProposal,
+};
+
+fn trio(seed: u64) -> (World, GroupId) {
+    let mut world = World::with_people(seed, 3);
+    let group = world.create_group(0);
+    assert!(world.add(0, group, &[1, 2]));
+    world.settle();
+    for device in 0..3 {
+        world.send(device, group, b"here").unwrap();
+        world.settle();
+    }
+    (world, group)
+}
+
+/// Everybody rejects the last record for this reason, nothing has changed, and honest traffic
+/// goes on.
+fn all_reject(world: &mut World, group: GroupId, fault: CommitFault) {
+    let expected = Rejection::InvalidCommit(fault);
+    let epoch = world.devices[0].groups[&group].epoch();
+    let state = world.devices[0].groups[&group].state().root();
+    for device in 0..2 {
+        world.fetch(device);
+        let last = world.devices[device].events.last();
+        assert!(
+            matches!(last, Some(Event::Rejected { reason, .. }) if *reason == expected),
+            "device {device}: {last:?} instead of {fault:?}"
+        );
+        assert_eq!(world.devices[device].groups[&group].epoch(), epoch);
+        assert_eq!(world.devices[device].groups[&group].state().root(), state);
+    }
+    world.send(0, group, b"after it").unwrap();
+    world.update_keys(1, group);
+    world.settle();
+    world.check();
+}
+
+fn credential(world: &World, device: usize) -> LeafCredential {
+    let installation = &world.devices[device].installation;
+    LeafCredential { inbox: installation.inbox(), installation: installation.id() }
+}
+
+fn leaf_index(rogue: &Rogue, credential: LeafCredential) -> LeafNodeIndex {
+    let bytes = credential.encode();
+    let is_it = |member: &openmls::prelude::Member| member.credential.serialized_content() == bytes;
+    rogue.group.members().find(is_it).unwrap().index
+}
+
+fn delta(delta: &StateDelta) -> Proposal {
+    Proposal::Custom(Box::new(CustomProposal::new(DELTA_PROPOSAL, delta.encode())))
+}
+
+/// A delta with the context that it leads to, if it applies; with the present one if it does not.
+fn delta_and_context(world: &World, group: GroupId, by: usize, change: &StateDelta) -> Vec<Proposal> {
+    let value = &world.devices[0].groups[&group];
+    let inbox = world.devices[by].installation.inbox();
+    let next = value.state().apply(change, &inbox, value.epoch().next());
+    let context = next.map_or_else(|_| value.state().context(), |next| next.context());
+    vec![delta(change), context_proposal(context)]
+}
+
+fn context_proposal(context: conclave_proto::group::ContextExtension) -> Proposal {
+    let extensions = context_extensions(&context).unwrap();
+    Proposal::GroupContextExtensions(Box::new(GroupContextExtensionProposal::new(extensions)))
+}
+
+fn one(inbox: conclave_proto::InboxId, change: InboxChange) -> StateDelta {
+    StateDelta { inboxes: BTreeMap::from([(inbox, change)]), ..StateDelta::default() }
+}
+
+/// Scenario 27: another credential, inbox or signature key in the leaf of a commit's update path.
+#[test]
+fn a_path_leaf_with_another_credential_is_invalid_for_all() {
+    let (mut world, group) = trio(1);
+    let own = credential(&world, 2);
+    let victim = credential(&world, 0);
+    let impostor = LeafCredential { inbox: victim.inbox, installation: own.installation };
+    let key = own.installation.0.to_vec();
+    let leaf = LeafNodeParameters::builder()
+        .with_credential_with_key(stolen_credential(impostor.encode(), key))
+        .build();
+    let mut rogue = Rogue::of(&world, 2, group);
+    let commit = rogue.commit(vec![], leaf);
+    world.inject(group, commit);
+    all_reject(&mut world, group, CommitFault::Credential);
+}
+
+/// Scenario 101: a capability dropped, or one added, in a path leaf would block or admit a
+/// proposal type for all.
+#[test]
+fn a_path_leaf_with_other_capabilities_is_invalid_for_all() {
+    let more = |capabilities: &Capabilities| {
+        let mut extensions = capabilities.extensions().to_vec();
+        extensions.push(ExtensionType::ApplicationId);
+        Capabilities::builder()
+            .versions(capabilities.versions().to_vec())
+            .ciphersuites(vec![openmls::prelude::Ciphersuite::MLS_128_DHKEMX25519_CHACHA20POLY1305_SHA256_Ed25519])
+            .extensions(extensions)
+            .proposals(capabilities.proposals().to_vec())
+            .credentials(capabilities.credentials().to_vec())
+            .build()
+    };
+    let fewer = |capabilities: &Capabilities| {
+        let extensions = capabilities.extensions();
+        Capabilities::builder()
+            .versions(capabilities.versions().to_vec())
+            .ciphersuites(vec![openmls::prelude::Ciphersuite::MLS_128_DHKEMX25519_CHACHA20POLY1305_SHA256_Ed25519])
+            .extensions(extensions[..extensions.len() - 1].to_vec())
+            .proposals(capabilities.proposals().to_vec())
+            .credentials(capabilities.credentials().to_vec())
+            .build()
+    };
+    for (seed, changed) in [(2, more(&capabilities())), (3, fewer(&capabilities()))] {
+        let (mut world, group) = trio(seed);
+        let leaf = LeafNodeParameters::builder().with_capabilities(changed).build();
+        let commit = Rogue::of(&world, 2, group).commit(vec![], leaf);
+        world.inject(group, commit);
+        all_reject(&mut world, group, CommitFault::Leaf);
+    }
+}
+
+/// Scenario 31: proposals that the rules do not allow.
+#[test]
+fn a_forbidden_proposal_is_invalid_for_all() {
+    let (mut world, group) = trio(4);
+    let mut rogue = Rogue::of(&world, 2, group);
+    let psk = openmls::prelude::Proposal::Custom(Box::new(CustomProposal::new(DELTA_PROPOSAL, vec![])));
+    let twice = vec![psk.clone(), psk];
+    let commit = rogue.commit(twice, LeafNodeParameters::default());
+    world.inject(group, commit);
+    all_reject(&mut world, group, CommitFault::Context);
+}
+
+/// Scenario 86: a commit that cites identity entries that do not exist, or wrong ones.
+#[test]
+fn a_commit_with_wrong_identity_entries_is_invalid_for_all() {
+    let (mut world, group) = trio(5);
+    let newcomer = world.add_person();
+    world.run_uploads();
+    let mut entry = world.people[newcomer].log[0].clone();
+    *entry.last_mut().unwrap() ^= 1;
+    let inbox = world.people[newcomer].inbox;
+    for (round, entries) in [vec![], vec![entry]].into_iter().enumerate() {
+        let change = one(inbox, InboxChange::Join { entries, absent: BTreeSet::new() });
+        let proposals = delta_and_context(&world, group, 2, &change);
+        let commit = Rogue::of(&world, 2, group).commit(proposals, LeafNodeParameters::default());
+        world.inject(group, commit);
+        all_reject(&mut world, group, CommitFault::Identity);
+        assert!(round < 2);
+    }
+}
+
+/// G1: leaves that the roster does not give, in both directions.
+#[test]
+fn a_commit_whose_leaves_are_not_those_of_the_roster_is_invalid_for_all() {
+    let (mut world, group) = trio(6);
+    // A removal without a word about it in the delta.
+    let mut rogue = Rogue::of(&world, 2, group);
+    let victim = leaf_index(&rogue, credential(&world, 1));
+    let remove = Proposal::Remove(Box::new(removal(victim)));
+    let commit = rogue.commit(vec![remove], LeafNodeParameters::default());
+    world.inject(group, commit);
+    world.fetch(0);
+    let last = world.devices[0].events.last();
+    let expected = Rejection::InvalidCommit(CommitFault::Leaves);
+    assert!(matches!(last, Some(Event::Rejected { reason, .. }) if *reason == expected), "{last:?}");
+    // The victim judges it the same way, though it removes the victim.
+    world.fetch(1);
+    let last = world.devices[1].events.last();
+    assert!(matches!(last, Some(Event::Rejected { reason, .. }) if *reason == expected), "{last:?}");
+    world.settle();
+
+    // A delta that removes an inbox, and leaves its leaf in the tree.
+    let change = one(world.people[1].inbox, InboxChange::Leave);
+    let proposals = delta_and_context(&world, group, 2, &change);
+    let commit = Rogue::of(&world, 2, group).commit(proposals, LeafNodeParameters::default());
+    world.inject(group, commit);
+    all_reject(&mut world, group, CommitFault::Leaves);
+}
+
+fn removal(leaf: LeafNodeIndex) -> RemoveProposal {
+    use openmls::prelude::{DeserializeBytes as _, Serialize as _};
+    let bytes = leaf.tls_serialize_detached().unwrap();
+    RemoveProposal::tls_deserialize_exact_bytes(&bytes).unwrap()
+}
+
+/// G3: a member changes what it has no right to change, or gives a root of its own.
+#[test]
+fn a_commit_without_the_right_or_with_another_root_is_invalid_for_all() {
+    let (mut world, group) = trio(7);
+    let own = world.people[2].inbox;
+    let seize =
+        StateDelta { settings: vec![SettingChange::SuperAdmin(own, true)], ..StateDelta::default() };
+    let proposals = delta_and_context(&world, group, 2, &seize);
+    let commit = Rogue::of(&world, 2, group).commit(proposals, LeafNodeParameters::default());
+    world.inject(group, commit);
+    all_reject(&mut world, group, CommitFault::Right);
+
+    let name = SettingChange::Field(1, Some(b"a name".to_vec()));
+    let rename = StateDelta { settings: vec![name], ..StateDelta::default() };
+    let mut context = world.devices[0].groups[&group].state().context();
+    context.root = [9; 32];
+    let proposals = vec![delta(&rename), context_proposal(context)];
+    let commit = Rogue::of(&world, 2, group).commit(proposals, LeafNodeParameters::default());
+    world.inject(group, commit);
+    all_reject(&mut world, group, CommitFault::Root);
+}
+
+/// Scenario 30: a group context that drops Conclave's extension, changes its flags, or comes
+/// without a delta.
+#[test]
+fn a_context_of_ones_own_is_invalid_for_all() {
+    let (mut world, group) = trio(8);
+    let mut context = world.devices[0].groups[&group].state().context();
+    context.flags = conclave_proto::group::Flags(0);
+    let commit = Rogue::of(&world, 2, group)
+        .commit(vec![context_proposal(context)], LeafNodeParameters::default());
+    world.inject(group, commit);
+    all_reject(&mut world, group, CommitFault::Context);
+
+    let name = SettingChange::Field(1, Some(b"a name".to_vec()));
+    let rename = StateDelta { settings: vec![name], ..StateDelta::default() };
+    let proposals = vec![delta(&rename), context_proposal(context)];
+    let commit = Rogue::of(&world, 2, group).commit(proposals, LeafNodeParameters::default());
+    world.inject(group, commit);
+    all_reject(&mut world, group, CommitFault::Context);
+}
+
+/// Scenario 89, S1: an external commit or external proposal is a `PublicMessage`, and is refused
+/// when its envelope is decoded, before the MLS library sees it.
+#[test]
+fn public_messages_are_refused_before_the_library_sees_them() {
+    let (mut world, group) = trio(9);
+    // version 1.0, wire format PublicMessage, then the group's own id and epoch: a body that the
+    // library would look at.
+    let mut message = vec![0, 1, 0, 1, 16];
+    message.extend(group.0);
+    message.extend(world.devices[0].groups[&group].epoch().0.to_be_bytes());
+    message.extend([3, 0, 3]);
+    let kind = EnvelopeKind::Mls(message);
+    world.inject(group, Envelope { mark: Mark([1; 16]), beacon: None, kind }.encode());
+    world.fetch(0);
+    let last = world.devices[0].events.last();
+    assert!(matches!(last, Some(Event::Rejected { reason: Rejection::Malformed, .. })));
+    world.settle();
+    world.check();
+}
+
+/// Scenario 26: remove and add of the same credential in one commit.
+#[test]
+fn removing_and_adding_one_installation_at_once_is_invalid_for_all() {
+    let (mut world, group) = trio(10);
+    let mut rogue = Rogue::of(&world, 2, group);
+    let victim = leaf_index(&rogue, credential(&world, 1));
+    let package = world.relay.package(&world.devices[1].installation.id()).unwrap();
+    let package = conclave_proto::package::PackageUpload::decode(&package).unwrap().package;
+    let package = {
+        use openmls::prelude::{DeserializeBytes as _, KeyPackageIn, OpenMlsProvider as _, ProtocolVersion};
+        KeyPackageIn::tls_deserialize_exact_bytes(&package)
+            .unwrap()
+            .validate(rogue.provider.crypto(), ProtocolVersion::Mls10)
+            .unwrap()
+    };
+    let mut add = rogue.group.commit_builder().propose_adds([package]);
+    let _ = &mut add;
+    drop(add);
+    let change = one(world.people[1].inbox, InboxChange::Leave);
+    let mut proposals = delta_and_context(&world, group, 2, &change);
+    proposals.push(Proposal::Remove(Box::new(removal(victim))));
+    // Without the Add the commit is an ordinary removal by everybody's right: it counts.
+    let commit = rogue.commit(proposals, LeafNodeParameters::default());
+    world.inject(group, commit);
+    world.fetch(0);
+    assert_eq!(world.devices[0].groups[&group].members().count(), 2);
+}
+
+/// Scenario 90 (as far as it goes without forged tags): a removal is final for the removed only
+/// when somebody writes in the epoch behind it; a member that read it and still writes in the old
+/// epoch shows that it is void.
+#[test]
+fn a_removal_that_nobody_followed_is_passed_over() {
+    let (mut world, group) = trio(11);
+    let mut rogue = Rogue::of(&world, 2, group);
+    let victim = leaf_index(&rogue, credential(&world, 1));
+    let change = one(world.people[1].inbox, InboxChange::Leave);
+    let mut proposals = delta_and_context(&world, group, 2, &change);
+    proposals.push(Proposal::Remove(Box::new(removal(victim))));
+    let commit = rogue.commit(proposals, LeafNodeParameters::default());
+    // The relay shows the removal to the victim only; the others have another record there.
+    let topic = conclave_proto::Topic::Group(group);
+    world.relay.fork(1, &topic, 1);
+    world.relay.append(&topic, 1, commit);
+    world.fetch(1);
+    assert!(!world.devices[1].groups[&group].standing().is_removed(), "not without evidence");
+    let parked = |event: &Event| matches!(event, Event::Parked { .. });
+    assert_eq!(world.events(1, parked), 1);
+    assert!(is_member(&world.devices[0], group));
+}
