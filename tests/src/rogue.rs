@@ -6,7 +6,8 @@ use conclave_core::{
 };
 use conclave_proto::{Envelope, EnvelopeKind, GroupId, Mark, codec::Wire};
 use openmls::prelude::{
-    Credential, CredentialType, CredentialWithKey, LeafNodeParameters, MlsGroup, MlsMessageOut,
+    Credential, CredentialType, CredentialWithKey, CustomProposal, Extensions, GroupContext,
+    KeyPackage, LeafNodeIndex, LeafNodeParameters, MlsGroup, MlsMessageOut, OpenMlsProvider as _,
     Proposal,
 };
 
@@ -42,25 +43,29 @@ impl Rogue {
         provider.begin(entropy.step().expect("simulated entropy"));
         provider.set_config(&conclave_core::mls::internals::join_config()).expect("a config");
         let mls_id = openmls::prelude::GroupId::from_slice(&id.0);
-        let group = openmls::prelude::OpenMlsProvider::storage(&provider);
-        let group = MlsGroup::load(group, &mls_id).expect("it loads").expect("it is there");
+        let group = MlsGroup::load(provider.storage(), &mls_id).expect("it loads").expect("it is there");
         let signer = OpenSigner::new(std::sync::Arc::clone(&device.installation));
         Self { group, provider, signer }
     }
 
-    /// A commit with these proposals and these leaf parameters, as an envelope.
+    /// A commit that proposes all this, as an envelope.
     ///
     /// # Panics
     /// If the MLS library refuses to make it.
-    pub fn commit(&mut self, proposals: Vec<Proposal>, leaf: LeafNodeParameters) -> Vec<u8> {
-        use openmls::prelude::OpenMlsProvider as _;
+    pub fn commit(&mut self, evil: Evil) -> Vec<u8> {
         let provider = &self.provider;
-        let bundle = self
+        let mut builder = self
             .group
             .commit_builder()
             .force_self_update(true)
-            .leaf_node_parameters(leaf)
-            .add_proposals(proposals)
+            .leaf_node_parameters(evil.leaf)
+            .propose_removals(evil.removes)
+            .propose_adds(evil.adds)
+            .add_proposals(evil.custom.into_iter().map(custom));
+        if let Some(context) = evil.context {
+            builder = builder.propose_group_context_extensions(context).expect("extensions");
+        }
+        let bundle = builder
             .load_psks(provider.storage())
             .expect("no PSKs to load")
             .build(provider.rand(), provider.crypto(), &self.signer, |_| true)
@@ -68,16 +73,6 @@ impl Rogue {
             .stage_commit(provider)
             .expect("the library stages it");
         envelope(&bundle.into_contents().0)
-    }
-
-    /// The same, and the rogue goes on in the epoch that only it believes in.
-    ///
-    /// # Panics
-    /// If the MLS library refuses.
-    pub fn commit_and_follow(&mut self, proposals: Vec<Proposal>) -> Vec<u8> {
-        let envelope = self.commit(proposals, LeafNodeParameters::default());
-        self.group.merge_pending_commit(&self.provider).expect("the library merges");
-        envelope
     }
 
     /// An application message with this plaintext, as an envelope.
@@ -88,6 +83,31 @@ impl Rogue {
         let message = self.group.create_message(&self.provider, &self.signer, plaintext);
         envelope(&message.expect("the library encrypts"))
     }
+}
+
+/// What a rogue's commit proposes.
+#[derive(Default)]
+pub struct Evil {
+    /// The leaf of its update path.
+    pub leaf: LeafNodeParameters,
+    /// Leaves to remove.
+    pub removes: Vec<LeafNodeIndex>,
+    /// Key packages to add.
+    pub adds: Vec<KeyPackage>,
+    /// Custom proposals: type and payload.
+    pub custom: Vec<(u16, Vec<u8>)>,
+    /// A group context.
+    pub context: Option<Extensions<GroupContext>>,
+}
+
+impl std::fmt::Debug for Evil {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Evil(..)")
+    }
+}
+
+fn custom((kind, payload): (u16, Vec<u8>)) -> Proposal {
+    Proposal::Custom(Box::new(CustomProposal::new(kind, payload)))
 }
 
 /// A credential of somebody else with the rogue's own key.

@@ -13,12 +13,11 @@ use conclave_proto::{
     group::{DELTA_PROPOSAL, InboxChange, LeafCredential, SettingChange, StateDelta},
 };
 use conclave_testkit::{
-    rogue::{Rogue, stolen_credential},
+    rogue::{Evil, Rogue, stolen_credential},
     world::{World, is_member},
 };
 use openmls::prelude::{
-    AddProposal, Capabilities, CustomProposal, ExtensionType, GroupContextExtensionProposal,
-    LeafNodeIndex, LeafNodeParameters, Proposal, RemoveProposal,
+    Capabilities, ExtensionType, LeafNodeIndex, LeafNodeParameters,
 };
 
 fn trio(seed: u64) -> (World, GroupId) {
@@ -66,22 +65,18 @@ fn leaf_index(rogue: &Rogue, credential: LeafCredential) -> LeafNodeIndex {
     rogue.group.members().find(is_it).unwrap().index
 }
 
-fn delta(delta: &StateDelta) -> Proposal {
-    Proposal::Custom(Box::new(CustomProposal::new(DELTA_PROPOSAL, delta.encode())))
+fn custom(delta: &StateDelta) -> Vec<(u16, Vec<u8>)> {
+    vec![(DELTA_PROPOSAL, delta.encode())]
 }
 
 /// A delta with the context that it leads to, if it applies; with the present one if it does not.
-fn delta_and_context(world: &World, group: GroupId, by: usize, change: &StateDelta) -> Vec<Proposal> {
+fn delta_and_context(world: &World, group: GroupId, by: usize, change: &StateDelta) -> Evil {
     let value = &world.devices[0].groups[&group];
     let inbox = world.devices[by].installation.inbox();
     let next = value.state().apply(change, &inbox, value.epoch().next());
     let context = next.map_or_else(|_| value.state().context(), |next| next.context());
-    vec![delta(change), context_proposal(context)]
-}
-
-fn context_proposal(context: conclave_proto::group::ContextExtension) -> Proposal {
-    let extensions = context_extensions(&context).unwrap();
-    Proposal::GroupContextExtensions(Box::new(GroupContextExtensionProposal::new(extensions)))
+    let context = Some(context_extensions(&context).unwrap());
+    Evil { custom: custom(change), context, ..Evil::default() }
 }
 
 fn one(inbox: conclave_proto::InboxId, change: InboxChange) -> StateDelta {
@@ -100,7 +95,7 @@ fn a_path_leaf_with_another_credential_is_invalid_for_all() {
         .with_credential_with_key(stolen_credential(impostor.encode(), key))
         .build();
     let mut rogue = Rogue::of(&world, 2, group);
-    let commit = rogue.commit(vec![], leaf);
+    let commit = rogue.commit(Evil { leaf, ..Evil::default() });
     world.inject(group, commit);
     all_reject(&mut world, group, CommitFault::Credential);
 }
@@ -133,7 +128,7 @@ fn a_path_leaf_with_other_capabilities_is_invalid_for_all() {
     for (seed, changed) in [(2, more(&capabilities())), (3, fewer(&capabilities()))] {
         let (mut world, group) = trio(seed);
         let leaf = LeafNodeParameters::builder().with_capabilities(changed).build();
-        let commit = Rogue::of(&world, 2, group).commit(vec![], leaf);
+        let commit = Rogue::of(&world, 2, group).commit(Evil { leaf, ..Evil::default() });
         world.inject(group, commit);
         all_reject(&mut world, group, CommitFault::Leaf);
     }
@@ -144,9 +139,8 @@ fn a_path_leaf_with_other_capabilities_is_invalid_for_all() {
 fn a_forbidden_proposal_is_invalid_for_all() {
     let (mut world, group) = trio(4);
     let mut rogue = Rogue::of(&world, 2, group);
-    let psk = openmls::prelude::Proposal::Custom(Box::new(CustomProposal::new(DELTA_PROPOSAL, vec![])));
-    let twice = vec![psk.clone(), psk];
-    let commit = rogue.commit(twice, LeafNodeParameters::default());
+    let twice = vec![(DELTA_PROPOSAL, vec![]), (DELTA_PROPOSAL, vec![])];
+    let commit = rogue.commit(Evil { custom: twice, ..Evil::default() });
     world.inject(group, commit);
     all_reject(&mut world, group, CommitFault::Context);
 }
@@ -163,7 +157,7 @@ fn a_commit_with_wrong_identity_entries_is_invalid_for_all() {
     for (round, entries) in [vec![], vec![entry]].into_iter().enumerate() {
         let change = one(inbox, InboxChange::Join { entries, absent: BTreeSet::new() });
         let proposals = delta_and_context(&world, group, 2, &change);
-        let commit = Rogue::of(&world, 2, group).commit(proposals, LeafNodeParameters::default());
+        let commit = Rogue::of(&world, 2, group).commit(proposals);
         world.inject(group, commit);
         all_reject(&mut world, group, CommitFault::Identity);
         assert!(round < 2);
@@ -177,8 +171,7 @@ fn a_commit_whose_leaves_are_not_those_of_the_roster_is_invalid_for_all() {
     // A removal without a word about it in the delta.
     let mut rogue = Rogue::of(&world, 2, group);
     let victim = leaf_index(&rogue, credential(&world, 1));
-    let remove = Proposal::Remove(Box::new(removal(victim)));
-    let commit = rogue.commit(vec![remove], LeafNodeParameters::default());
+    let commit = rogue.commit(Evil { removes: vec![victim], ..Evil::default() });
     world.inject(group, commit);
     world.fetch(0);
     let last = world.devices[0].events.last();
@@ -188,20 +181,16 @@ fn a_commit_whose_leaves_are_not_those_of_the_roster_is_invalid_for_all() {
     world.fetch(1);
     let last = world.devices[1].events.last();
     assert!(matches!(last, Some(Event::Rejected { reason, .. }) if *reason == expected), "{last:?}");
+    // Another epoch: the rogue's copy would use the keys of its first commit again.
+    world.update_keys(0, group);
     world.settle();
 
     // A delta that removes an inbox, and leaves its leaf in the tree.
     let change = one(world.people[1].inbox, InboxChange::Leave);
     let proposals = delta_and_context(&world, group, 2, &change);
-    let commit = Rogue::of(&world, 2, group).commit(proposals, LeafNodeParameters::default());
+    let commit = Rogue::of(&world, 2, group).commit(proposals);
     world.inject(group, commit);
     all_reject(&mut world, group, CommitFault::Leaves);
-}
-
-fn removal(leaf: LeafNodeIndex) -> RemoveProposal {
-    use openmls::prelude::{DeserializeBytes as _, Serialize as _};
-    let bytes = leaf.tls_serialize_detached().unwrap();
-    RemoveProposal::tls_deserialize_exact_bytes(&bytes).unwrap()
 }
 
 /// G3: a member changes what it has no right to change, or gives a root of its own.
@@ -212,7 +201,7 @@ fn a_commit_without_the_right_or_with_another_root_is_invalid_for_all() {
     let seize =
         StateDelta { settings: vec![SettingChange::SuperAdmin(own, true)], ..StateDelta::default() };
     let proposals = delta_and_context(&world, group, 2, &seize);
-    let commit = Rogue::of(&world, 2, group).commit(proposals, LeafNodeParameters::default());
+    let commit = Rogue::of(&world, 2, group).commit(proposals);
     world.inject(group, commit);
     all_reject(&mut world, group, CommitFault::Right);
 
@@ -220,8 +209,9 @@ fn a_commit_without_the_right_or_with_another_root_is_invalid_for_all() {
     let rename = StateDelta { settings: vec![name], ..StateDelta::default() };
     let mut context = world.devices[0].groups[&group].state().context();
     context.root = [9; 32];
-    let proposals = vec![delta(&rename), context_proposal(context)];
-    let commit = Rogue::of(&world, 2, group).commit(proposals, LeafNodeParameters::default());
+    let context = Some(context_extensions(&context).unwrap());
+    let proposals = Evil { custom: custom(&rename), context, ..Evil::default() };
+    let commit = Rogue::of(&world, 2, group).commit(proposals);
     world.inject(group, commit);
     all_reject(&mut world, group, CommitFault::Root);
 }
@@ -233,15 +223,17 @@ fn a_context_of_ones_own_is_invalid_for_all() {
     let (mut world, group) = trio(8);
     let mut context = world.devices[0].groups[&group].state().context();
     context.flags = conclave_proto::group::Flags(0);
-    let commit = Rogue::of(&world, 2, group)
-        .commit(vec![context_proposal(context)], LeafNodeParameters::default());
+    let extensions = Some(context_extensions(&context).unwrap());
+    let alone = Evil { context: extensions, ..Evil::default() };
+    let commit = Rogue::of(&world, 2, group).commit(alone);
     world.inject(group, commit);
     all_reject(&mut world, group, CommitFault::Context);
 
     let name = SettingChange::Field(1, Some(b"a name".to_vec()));
     let rename = StateDelta { settings: vec![name], ..StateDelta::default() };
-    let proposals = vec![delta(&rename), context_proposal(context)];
-    let commit = Rogue::of(&world, 2, group).commit(proposals, LeafNodeParameters::default());
+    let context = Some(context_extensions(&context).unwrap());
+    let proposals = Evil { custom: custom(&rename), context, ..Evil::default() };
+    let commit = Rogue::of(&world, 2, group).commit(proposals);
     world.inject(group, commit);
     all_reject(&mut world, group, CommitFault::Context);
 }
@@ -281,17 +273,22 @@ fn removing_and_adding_one_installation_at_once_is_invalid_for_all() {
             .validate(rogue.provider.crypto(), ProtocolVersion::Mls10)
             .unwrap()
     };
-    let mut add = rogue.group.commit_builder().propose_adds([package]);
-    let _ = &mut add;
-    drop(add);
-    let change = one(world.people[1].inbox, InboxChange::Leave);
+    let keep = world.people[1].log.clone();
+    let change = one(
+        world.people[1].inbox,
+        InboxChange::Follow { entries: vec![b"junk moves the sequence".to_vec()], absent: BTreeSet::new() },
+    );
     let mut proposals = delta_and_context(&world, group, 2, &change);
-    proposals.push(Proposal::Remove(Box::new(removal(victim))));
-    // Without the Add the commit is an ordinary removal by everybody's right: it counts.
-    let commit = rogue.commit(proposals, LeafNodeParameters::default());
+    proposals.removes.push(victim);
+    let commit = rogue.commit(Evil { adds: vec![package], ..proposals });
     world.inject(group, commit);
     world.fetch(0);
-    assert_eq!(world.devices[0].groups[&group].members().count(), 2);
+    let last = world.devices[0].events.last();
+    let expected = Rejection::InvalidCommit(CommitFault::Leaves);
+    assert!(matches!(last, Some(Event::Rejected { reason, .. }) if *reason == expected), "{last:?}");
+    assert_eq!(world.people[1].log, keep);
+    world.settle();
+    world.check();
 }
 
 /// Scenario 90 (as far as it goes without forged tags): a removal is final for the removed only
@@ -304,8 +301,8 @@ fn a_removal_that_nobody_followed_is_passed_over() {
     let victim = leaf_index(&rogue, credential(&world, 1));
     let change = one(world.people[1].inbox, InboxChange::Leave);
     let mut proposals = delta_and_context(&world, group, 2, &change);
-    proposals.push(Proposal::Remove(Box::new(removal(victim))));
-    let commit = rogue.commit(proposals, LeafNodeParameters::default());
+    proposals.removes.push(victim);
+    let commit = rogue.commit(proposals);
     // The relay shows the removal to the victim only; the others have another record there.
     let topic = conclave_proto::Topic::Group(group);
     world.relay.fork(1, &topic, 1);
@@ -314,5 +311,21 @@ fn a_removal_that_nobody_followed_is_passed_over() {
     assert!(!world.devices[1].groups[&group].standing().is_removed(), "not without evidence");
     let parked = |event: &Event| matches!(event, Event::Parked { .. });
     assert_eq!(world.events(1, parked), 1);
-    assert!(is_member(&world.devices[0], group));
+
+    // Two messages of a member; when it wrote the second it had read as far as the removal.
+    for text in [&b"one"[..], b"two"] {
+        world.send(0, group, text).unwrap();
+        world.publish(0);
+        world.fetch(0);
+        world.fetch(1);
+        assert!(!is_member(&world.devices[1], group));
+    }
+    let log = world.relay.log(0, &topic);
+    for payload in log[log.len() - 2..].iter().map(|r| r.payload.clone()).collect::<Vec<_>>() {
+        world.relay.append(&topic, 1, payload);
+    }
+    world.fetch(1);
+    assert!(is_member(&world.devices[1], group), "the removal is passed over");
+    assert_eq!(world.events(1, |event| matches!(event, Event::Resumed { .. })), 1);
+    assert_eq!(world.timeline(1, group).len(), 3 + 2, "what stood behind it is read");
 }
