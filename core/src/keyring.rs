@@ -10,9 +10,7 @@ mod welcome;
 use std::sync::Arc;
 
 use conclave_proto::{
-    Cursor, InstallationId, Seq, Timestamp, Topic,
-    codec::Wire,
-    package::PackageUpload,
+    Cursor, InstallationId, Seq, Timestamp, Topic, codec::Wire, package::PackageUpload,
 };
 
 pub use crate::mls::{PackageError, VerifiedPackage};
@@ -92,8 +90,17 @@ impl KeyRing {
         let current = make(now, &installation, &limits, &mut entropy)?;
         let lineage = Lineage { owner: scope(&installation.id()), load: 0 };
         let ring = Ring::new(now);
-        let mut ring =
-            Self { installation, limits, entropy, lineage, ring, current, previous: None, loads: 0, waiting: None };
+        let mut ring = Self {
+            installation,
+            limits,
+            entropy,
+            lineage,
+            ring,
+            current,
+            previous: None,
+            loads: 0,
+            waiting: None,
+        };
         let mut effects = Effects::default();
         let mut writes = vec![ring.put_package(&ring.current)];
         ring.publish(&mut effects);
@@ -241,8 +248,8 @@ impl KeyRing {
     /// A new package; the oldest goes in the same write set, so there are never more than two.
     /// At most one rotation per interval: triggers in between join the next one (scenario 95).
     fn rotate_if_due(&mut self, now: Timestamp, effects: &mut Effects) -> Vec<Write> {
-        let rested = now.since_ms(self.ring.made) >= self.limits.rotation_ms
-            || self.ring.rotations == 0;
+        let rested =
+            now.since_ms(self.ring.made) >= self.limits.rotation_ms || self.ring.rotations == 0;
         if !self.ring.rotate || !self.may_erase() || !rested {
             return Vec::new();
         }

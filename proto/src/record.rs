@@ -127,8 +127,7 @@ mod tests {
     }
 
     const GOLDEN_ID: &str = "da43faab3c2ccf86c915746eb7b58970";
-    const GOLDEN_HASH: &str =
-        "45bfc8a8306bdf46837e9ad7a30ea3280ef721a7d9ba4a82b7e5cb0829c9976e";
+    const GOLDEN_HASH: &str = "45bfc8a8306bdf46837e9ad7a30ea3280ef721a7d9ba4a82b7e5cb0829c9976e";
 
     fn hex(bytes: &[u8]) -> alloc::string::String {
         bytes.iter().map(|byte| alloc::format!("{byte:02x}")).collect()

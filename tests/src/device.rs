@@ -141,7 +141,8 @@ impl Device {
             // A join that was stored is a membership, even if nobody was told.
             let group = &self.groups[id];
             if !self.memberships.contains_key(id) {
-                let start = Membership { start: group.cursor().seq, epoch: group.epoch().0, end: None };
+                let start =
+                    Membership { start: group.cursor().seq, epoch: group.epoch().0, end: None };
                 self.memberships.insert(*id, vec![start]);
             }
         }

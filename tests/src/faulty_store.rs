@@ -48,10 +48,7 @@ type Hook = Box<dyn FnOnce() + Send>;
 impl<S> Faulty<S> {
     /// Wraps a store; without a script it does what the store does.
     pub fn new(inner: S) -> Self {
-        Self {
-            inner: Arc::new(inner),
-            script: Arc::default(),
-        }
+        Self { inner: Arc::new(inner), script: Arc::default() }
     }
 
     /// The store underneath, which never fails.
@@ -169,9 +166,7 @@ impl<S: Store> Store for Faulty<S> {
         direction: Direction,
         visit: Visit<'_>,
     ) -> Result<(), StoreError> {
-        self.call(StoreError::Unavailable, |inner| {
-            inner.scan(table, range, direction, visit)
-        })
+        self.call(StoreError::Unavailable, |inner| inner.scan(table, range, direction, visit))
     }
 
     fn limits(&self) -> StoreLimits {
@@ -209,25 +204,16 @@ mod tests {
     fn a_lost_answer_of_a_refused_commit_is_its_refusal() {
         let store = claimed();
         store.fail_at(0, Fault::LoseAnswer);
-        assert_eq!(
-            store.commit(Claim([2; 16]), &[put()]),
-            Err(StoreError::Fenced)
-        );
+        assert_eq!(store.commit(Claim([2; 16]), &[put()]), Err(StoreError::Fenced));
     }
 
     #[test]
     fn the_dead_answer_nothing_until_a_restart() {
-        for (fault, stored) in [
-            (Fault::DieBefore, None),
-            (Fault::DieAfter, Some(Vec::new())),
-        ] {
+        for (fault, stored) in [(Fault::DieBefore, None), (Fault::DieAfter, Some(Vec::new()))] {
             let store = claimed();
             store.fail_at(0, fault);
             store.commit(CLAIM, &[put()]).unwrap_err();
-            assert_eq!(
-                store.get(Table::Group, &key()),
-                Err(StoreError::Unavailable)
-            );
+            assert_eq!(store.get(Table::Group, &key()), Err(StoreError::Unavailable));
             assert_eq!(store.claim(CLAIM), Err(StoreError::Unavailable));
             store.restart();
             assert_eq!(store.get(Table::Group, &key()), Ok(stored));
@@ -254,10 +240,6 @@ mod tests {
     }
 
     fn put() -> Write {
-        Write::Put {
-            table: Table::Group,
-            key: key(),
-            value: Vec::new(),
-        }
+        Write::Put { table: Table::Group, key: key(), value: Vec::new() }
     }
 }

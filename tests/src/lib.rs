@@ -28,6 +28,7 @@ pub mod device;
 pub mod dice;
 pub mod entropy;
 pub mod faulty_store;
+pub mod fuzz;
 pub mod rogue;
 pub mod sim_relay;
 pub mod world;

@@ -43,7 +43,8 @@ impl Rogue {
         provider.begin(entropy.step().expect("simulated entropy"));
         provider.set_config(&conclave_core::mls::internals::join_config()).expect("a config");
         let mls_id = openmls::prelude::GroupId::from_slice(&id.0);
-        let group = MlsGroup::load(provider.storage(), &mls_id).expect("it loads").expect("it is there");
+        let group =
+            MlsGroup::load(provider.storage(), &mls_id).expect("it loads").expect("it is there");
         let signer = OpenSigner::new(std::sync::Arc::clone(&device.installation));
         Self { group, provider, signer }
     }

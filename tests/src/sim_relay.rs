@@ -7,9 +7,7 @@ use conclave_core::{
     step::Upload,
 };
 use conclave_proto::{
-    ChainHash, Cursor, InstallationId, Record, Seq, Topic,
-    codec::Wire,
-    package::PackageUpload,
+    ChainHash, Cursor, InstallationId, Record, Seq, Topic, codec::Wire, package::PackageUpload,
     record::transmit_id,
 };
 

@@ -91,10 +91,7 @@ impl World {
 
     fn key(&mut self) -> [u8; 32] {
         self.keys += 1;
-        conclave_core::entropy::prf(
-            &[7; 32],
-            &[&self.seed.to_be_bytes(), &self.keys.to_be_bytes()],
-        )
+        conclave_core::entropy::prf(&[7; 32], &[&self.seed.to_be_bytes(), &self.keys.to_be_bytes()])
     }
 
     /// A person with one installation; gives the number of the installation.
@@ -300,7 +297,8 @@ impl World {
                     || group.cursor() == self.relay.head(device.index, group.topic())
             });
             // A Welcome that waits for its body is no reason to go on: it waits for time.
-            let invited = !self.relay.after(device.index, &topic, device.ring.cursor().seq).is_empty();
+            let invited =
+                !self.relay.after(device.index, &topic, device.ring.cursor().seq).is_empty();
             device.transmits.is_empty() && read && (!invited || device.waits_for_welcome)
         })
     }
@@ -461,7 +459,8 @@ impl World {
                     group.members().count(),
                 );
             }
-            let shown = std::env::var("CONCLAVE_EVENTS").ok().and_then(|n| n.parse().ok()).unwrap_or(6);
+            let shown =
+                std::env::var("CONCLAVE_EVENTS").ok().and_then(|n| n.parse().ok()).unwrap_or(6);
             for event in device.events.iter().rev().take(shown) {
                 let _ = writeln!(out, "      {event:?}");
             }

@@ -18,10 +18,7 @@ const SCOPE: Scope = [7; 16];
 #[test]
 fn keys_of_72_bytes_below_give_the_floor_above() {
     let limits = |key_bytes| {
-        let inner = MemoryStore::with_limits(StoreLimits {
-            key_bytes,
-            ..LOWER_LIMITS
-        });
+        let inner = MemoryStore::with_limits(StoreLimits { key_bytes, ..LOWER_LIMITS });
         ChunkedStore::new(inner).limits()
     };
     assert!(limits(72).key_bytes >= 64, "{:?}", limits(72));
@@ -34,19 +31,9 @@ fn the_reserved_scope_is_empty_and_takes_nothing() {
     let (_, store) = claimed();
     let key = Key::new(RESERVED_SCOPE, b"order");
     let writes = [
-        Write::Put {
-            table: Table::Meta,
-            key: key.clone(),
-            value: Vec::new(),
-        },
-        Write::Delete {
-            table: Table::Meta,
-            key: key.clone(),
-        },
-        Write::DeleteScope {
-            table: Table::Meta,
-            scope: RESERVED_SCOPE,
-        },
+        Write::Put { table: Table::Meta, key: key.clone(), value: Vec::new() },
+        Write::Delete { table: Table::Meta, key: key.clone() },
+        Write::DeleteScope { table: Table::Meta, scope: RESERVED_SCOPE },
     ];
     for write in writes {
         let refused = Err(StoreError::TooLarge { write: 1, max: 0 });
@@ -55,11 +42,7 @@ fn the_reserved_scope_is_empty_and_takes_nothing() {
     assert_eq!(store.get(Table::Meta, &key), Ok(None));
     // In other tables the scope is one like any other.
     let value = b"value".to_vec();
-    let elsewhere = Write::Put {
-        table: Table::Group,
-        key: key.clone(),
-        value: value.clone(),
-    };
+    let elsewhere = Write::Put { table: Table::Group, key: key.clone(), value: value.clone() };
     store.commit(CLAIM, &[elsewhere]).unwrap();
     assert_eq!(store.get(Table::Group, &key), Ok(Some(value)));
 }
@@ -68,21 +51,13 @@ fn the_reserved_scope_is_empty_and_takes_nothing() {
 #[test]
 fn an_undecided_journal_shows_nowhere_and_is_discarded_by_the_next_owner() {
     let (memory, store) = crashed_before_the_decision();
-    assert!(
-        memory.digest_input().len() > 10,
-        "some of the journal is there"
-    );
+    assert!(memory.digest_input().len() > 10, "some of the journal is there");
     let mut visited = 0;
     store
-        .scan(
-            Table::Meta,
-            Range::default(),
-            Direction::Reverse,
-            &mut |_, _| {
-                visited += 1;
-                ControlFlow::Continue(())
-            },
-        )
+        .scan(Table::Meta, Range::default(), Direction::Reverse, &mut |_, _| {
+            visited += 1;
+            ControlFlow::Continue(())
+        })
         .unwrap();
     assert_eq!(visited, 0);
 
@@ -94,16 +69,10 @@ fn an_undecided_journal_shows_nowhere_and_is_discarded_by_the_next_owner() {
 #[test]
 fn a_decided_batch_is_not_read_before_it_is_applied() {
     let (memory, store) = crashed_after_the_decision();
-    assert_eq!(
-        store.get(Table::Group, &key(0)),
-        Err(StoreError::Unavailable)
-    );
-    let scan = store.scan(
-        Table::Meta,
-        Range::default(),
-        Direction::Forward,
-        &mut |_, _| ControlFlow::Continue(()),
-    );
+    assert_eq!(store.get(Table::Group, &key(0)), Err(StoreError::Unavailable));
+    let scan = store.scan(Table::Meta, Range::default(), Direction::Forward, &mut |_, _| {
+        ControlFlow::Continue(())
+    });
     assert_eq!(scan, Err(StoreError::Unavailable));
 
     store.claim(RIVAL).unwrap();
@@ -123,17 +92,10 @@ fn a_handle_that_could_not_apply_refuses_until_it_could() {
         lower.fail_at(call, Fault::Refuse(StoreError::Full));
     }
     assert_eq!(store.commit(CLAIM, &batch(2)), Err(StoreError::Unknown));
-    assert_eq!(
-        store.get(Table::Group, &key(0)),
-        Err(StoreError::Unavailable)
-    );
+    assert_eq!(store.get(Table::Group, &key(0)), Err(StoreError::Unavailable));
     lower.disarm();
     lower.fail_at(lower.calls() + 2, Fault::Refuse(StoreError::Full));
-    assert_eq!(
-        store.commit(CLAIM, &[]),
-        Err(StoreError::Full),
-        "nothing of this one is stored"
-    );
+    assert_eq!(store.commit(CLAIM, &[]), Err(StoreError::Full), "nothing of this one is stored");
 
     assert_eq!(store.commit(CLAIM, &[]), Ok(()));
     assert_eq!(store.get(Table::Group, &key(0)), Ok(Some(vec![2; 50])));
@@ -154,10 +116,7 @@ fn only_the_decision_and_what_follows_it_can_be_unknown() {
             is_unknown
         })
         .collect();
-    assert!(
-        unknown.len() > 5,
-        "the decision, and several commits that apply it"
-    );
+    assert!(unknown.len() > 5, "the decision, and several commits that apply it");
 }
 
 /// Scenario 50: what was left to finish is not what this commit is about.
@@ -174,10 +133,7 @@ fn a_lost_answer_while_finishing_an_earlier_batch_is_no_doubt_about_this_one() {
     assert_eq!(store.commit(CLAIM, &batch(2)), Err(StoreError::Unknown));
     lower.restart();
     lower.fail_at(2, Fault::LoseAnswer);
-    assert_eq!(
-        store.commit(CLAIM, &[put(0, 3)]),
-        Err(StoreError::Unavailable)
-    );
+    assert_eq!(store.commit(CLAIM, &[put(0, 3)]), Err(StoreError::Unavailable));
     assert_eq!(lower.fired(), 1);
     assert_eq!(store.commit(CLAIM, &[]), Ok(()));
     assert_eq!(store.get(Table::Group, &key(0)), Ok(Some(vec![2; 50])));
@@ -221,32 +177,17 @@ fn a_full_medium_is_left_as_it_was() {
             assert_eq!(lower.inner().digest_input(), before, "at call {call}");
         }
         store.commit(CLAIM, &batch(9)[..1]).unwrap();
-        store
-            .commit(
-                CLAIM,
-                &[Write::DeleteScope {
-                    table: Table::Group,
-                    scope: SCOPE,
-                }],
-            )
-            .unwrap();
+        store.commit(CLAIM, &[Write::DeleteScope { table: Table::Group, scope: SCOPE }]).unwrap();
         store.commit(CLAIM, &[put(0, 9)]).unwrap();
         is_full
     });
-    assert!(
-        refusals.count() > 5,
-        "several commits to the journal, and the decision"
-    );
+    assert!(refusals.count() > 5, "several commits to the journal, and the decision");
 }
 
 #[test]
 fn nothing_is_left_below_of_values_that_are_gone() {
     let (lower, store) = claimed();
-    let large = |len| Write::Put {
-        table: Table::Group,
-        key: key(1),
-        value: vec![5; len],
-    };
+    let large = |len| Write::Put { table: Table::Group, key: key(1), value: vec![5; len] };
     store.commit(CLAIM, &[large(60_000)]).unwrap();
     let pages = lower.inner().digest_input().len();
     store.commit(CLAIM, &[large(20_000)]).unwrap();
@@ -254,26 +195,10 @@ fn nothing_is_left_below_of_values_that_are_gone() {
     store.commit(CLAIM, &[large(90_000), large(10)]).unwrap();
     assert_eq!(lower.inner().digest_input().len(), 1);
     store.commit(CLAIM, &[large(60_000)]).unwrap();
-    store
-        .commit(
-            CLAIM,
-            &[Write::Delete {
-                table: Table::Group,
-                key: key(1),
-            }],
-        )
-        .unwrap();
+    store.commit(CLAIM, &[Write::Delete { table: Table::Group, key: key(1) }]).unwrap();
     assert!(lower.inner().digest_input().is_empty());
     store.commit(CLAIM, &[large(60_000)]).unwrap();
-    store
-        .commit(
-            CLAIM,
-            &[Write::DeleteScope {
-                table: Table::Group,
-                scope: SCOPE,
-            }],
-        )
-        .unwrap();
+    store.commit(CLAIM, &[Write::DeleteScope { table: Table::Group, scope: SCOPE }]).unwrap();
     assert!(lower.inner().digest_input().is_empty());
 }
 
@@ -290,46 +215,16 @@ fn a_small_batch_is_one_commit_below() {
 fn a_damaged_value_is_corrupt() {
     let (lower, store) = claimed();
     let value = vec![5; 10_000];
-    store
-        .commit(
-            CLAIM,
-            &[Write::Put {
-                table: Table::Group,
-                key: key(1),
-                value,
-            }],
-        )
-        .unwrap();
+    store.commit(CLAIM, &[Write::Put { table: Table::Group, key: key(1), value }]).unwrap();
     for (table, bytes, value) in lower.inner().digest_input() {
         let entry = Key::from_bytes(&bytes).unwrap();
-        lower
-            .inner()
-            .commit(
-                CLAIM,
-                &[Write::Delete {
-                    table,
-                    key: entry.clone(),
-                }],
-            )
-            .unwrap();
+        lower.inner().commit(CLAIM, &[Write::Delete { table, key: entry.clone() }]).unwrap();
         let scan = |direction| {
-            store.scan(table, Range::default(), direction, &mut |_, _| {
-                ControlFlow::Continue(())
-            })
+            store.scan(table, Range::default(), direction, &mut |_, _| ControlFlow::Continue(()))
         };
         assert_eq!(scan(Direction::Forward), Err(StoreError::Corrupt));
         assert_eq!(scan(Direction::Reverse), Err(StoreError::Corrupt));
-        lower
-            .inner()
-            .commit(
-                CLAIM,
-                &[Write::Put {
-                    table,
-                    key: entry,
-                    value,
-                }],
-            )
-            .unwrap();
+        lower.inner().commit(CLAIM, &[Write::Put { table, key: entry, value }]).unwrap();
         assert_eq!(scan(Direction::Forward), Ok(()));
     }
 }
@@ -340,14 +235,9 @@ fn a_damaged_journal_is_corrupt() {
     let (memory, store) = crashed_after_the_decision();
     let (table, last, _) = memory.digest_input().pop().unwrap();
     let key = Key::from_bytes(&last).unwrap();
-    memory
-        .commit(CLAIM, &[Write::Delete { table, key }])
-        .unwrap();
+    memory.commit(CLAIM, &[Write::Delete { table, key }]).unwrap();
     assert_eq!(store.claim(RIVAL), Err(StoreError::Corrupt));
-    assert_eq!(
-        store.get(Table::Group, &self::key(0)),
-        Err(StoreError::Unavailable)
-    );
+    assert_eq!(store.get(Table::Group, &self::key(0)), Err(StoreError::Unavailable));
 }
 
 fn claimed() -> (Faulty<MemoryStore>, ChunkedStore<Faulty<MemoryStore>>) {
@@ -383,10 +273,7 @@ fn crashed_after_the_decision() -> (MemoryStore, ChunkedStore<MemoryStore>) {
 }
 
 fn is_decided(memory: &MemoryStore) -> bool {
-    memory
-        .get(Table::Meta, &Key::new(RESERVED_SCOPE, &[0]))
-        .unwrap()
-        .is_some()
+    memory.get(Table::Meta, &Key::new(RESERVED_SCOPE, &[0])).unwrap().is_some()
 }
 
 fn batch(content: u8) -> Vec<Write> {
@@ -394,11 +281,7 @@ fn batch(content: u8) -> Vec<Write> {
 }
 
 fn put(order: u8, content: u8) -> Write {
-    Write::Put {
-        table: Table::Group,
-        key: key(order),
-        value: vec![content; 50],
-    }
+    Write::Put { table: Table::Group, key: key(order), value: vec![content; 50] }
 }
 
 fn key(order: u8) -> Key {

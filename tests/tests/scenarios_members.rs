@@ -16,9 +16,7 @@ use conclave_testkit::{
     rogue::{Evil, Rogue, stolen_credential},
     world::{World, is_member},
 };
-use openmls::prelude::{
-    Capabilities, ExtensionType, LeafNodeIndex, LeafNodeParameters,
-};
+use openmls::prelude::{Capabilities, ExtensionType, LeafNodeIndex, LeafNodeParameters};
 
 fn trio(seed: u64) -> (World, GroupId) {
     let mut world = World::with_people(seed, 3);
@@ -109,7 +107,9 @@ fn a_path_leaf_with_other_capabilities_is_invalid_for_all() {
         extensions.push(ExtensionType::ApplicationId);
         Capabilities::builder()
             .versions(capabilities.versions().to_vec())
-            .ciphersuites(vec![openmls::prelude::Ciphersuite::MLS_128_DHKEMX25519_CHACHA20POLY1305_SHA256_Ed25519])
+            .ciphersuites(vec![
+                openmls::prelude::Ciphersuite::MLS_128_DHKEMX25519_CHACHA20POLY1305_SHA256_Ed25519,
+            ])
             .extensions(extensions)
             .proposals(capabilities.proposals().to_vec())
             .credentials(capabilities.credentials().to_vec())
@@ -119,7 +119,9 @@ fn a_path_leaf_with_other_capabilities_is_invalid_for_all() {
         let extensions = capabilities.extensions();
         Capabilities::builder()
             .versions(capabilities.versions().to_vec())
-            .ciphersuites(vec![openmls::prelude::Ciphersuite::MLS_128_DHKEMX25519_CHACHA20POLY1305_SHA256_Ed25519])
+            .ciphersuites(vec![
+                openmls::prelude::Ciphersuite::MLS_128_DHKEMX25519_CHACHA20POLY1305_SHA256_Ed25519,
+            ])
             .extensions(extensions[..extensions.len() - 1].to_vec())
             .proposals(capabilities.proposals().to_vec())
             .credentials(capabilities.credentials().to_vec())
@@ -176,11 +178,17 @@ fn a_commit_whose_leaves_are_not_those_of_the_roster_is_invalid_for_all() {
     world.fetch(0);
     let last = world.devices[0].events.last();
     let expected = Rejection::InvalidCommit(CommitFault::Leaves);
-    assert!(matches!(last, Some(Event::Rejected { reason, .. }) if *reason == expected), "{last:?}");
+    assert!(
+        matches!(last, Some(Event::Rejected { reason, .. }) if *reason == expected),
+        "{last:?}"
+    );
     // The victim judges it the same way, though it removes the victim.
     world.fetch(1);
     let last = world.devices[1].events.last();
-    assert!(matches!(last, Some(Event::Rejected { reason, .. }) if *reason == expected), "{last:?}");
+    assert!(
+        matches!(last, Some(Event::Rejected { reason, .. }) if *reason == expected),
+        "{last:?}"
+    );
     // Another epoch: the rogue's copy would use the keys of its first commit again.
     world.update_keys(0, group);
     world.settle();
@@ -198,8 +206,10 @@ fn a_commit_whose_leaves_are_not_those_of_the_roster_is_invalid_for_all() {
 fn a_commit_without_the_right_or_with_another_root_is_invalid_for_all() {
     let (mut world, group) = trio(7);
     let own = world.people[2].inbox;
-    let seize =
-        StateDelta { settings: vec![SettingChange::SuperAdmin(own, true)], ..StateDelta::default() };
+    let seize = StateDelta {
+        settings: vec![SettingChange::SuperAdmin(own, true)],
+        ..StateDelta::default()
+    };
     let proposals = delta_and_context(&world, group, 2, &seize);
     let commit = Rogue::of(&world, 2, group).commit(proposals);
     world.inject(group, commit);
@@ -267,7 +277,9 @@ fn removing_and_adding_one_installation_at_once_is_invalid_for_all() {
     let package = world.relay.package(&world.devices[1].installation.id()).unwrap();
     let package = conclave_proto::package::PackageUpload::decode(&package).unwrap().package;
     let package = {
-        use openmls::prelude::{DeserializeBytes as _, KeyPackageIn, OpenMlsProvider as _, ProtocolVersion};
+        use openmls::prelude::{
+            DeserializeBytes as _, KeyPackageIn, OpenMlsProvider as _, ProtocolVersion,
+        };
         KeyPackageIn::tls_deserialize_exact_bytes(&package)
             .unwrap()
             .validate(rogue.provider.crypto(), ProtocolVersion::Mls10)
@@ -276,7 +288,10 @@ fn removing_and_adding_one_installation_at_once_is_invalid_for_all() {
     let keep = world.people[1].log.clone();
     let change = one(
         world.people[1].inbox,
-        InboxChange::Follow { entries: vec![b"junk moves the sequence".to_vec()], absent: BTreeSet::new() },
+        InboxChange::Follow {
+            entries: vec![b"junk moves the sequence".to_vec()],
+            absent: BTreeSet::new(),
+        },
     );
     let mut proposals = delta_and_context(&world, group, 2, &change);
     proposals.removes.push(victim);
@@ -285,7 +300,10 @@ fn removing_and_adding_one_installation_at_once_is_invalid_for_all() {
     world.fetch(0);
     let last = world.devices[0].events.last();
     let expected = Rejection::InvalidCommit(CommitFault::Leaves);
-    assert!(matches!(last, Some(Event::Rejected { reason, .. }) if *reason == expected), "{last:?}");
+    assert!(
+        matches!(last, Some(Event::Rejected { reason, .. }) if *reason == expected),
+        "{last:?}"
+    );
     assert_eq!(world.people[1].log, keep);
     world.settle();
     world.check();

@@ -18,9 +18,10 @@ use conclave_testkit::{
 };
 
 fn rejections(world: &World, device: usize, reason: Rejection) -> usize {
-    world.events(device, |event| {
-        matches!(event, Event::Rejected { reason: given, .. } if *given == reason)
-    })
+    world.events(
+        device,
+        |event| matches!(event, Event::Rejected { reason: given, .. } if *given == reason),
+    )
 }
 
 /// Some people in one group who have all sent.
@@ -340,9 +341,8 @@ fn a_path_update_comes_before_the_first_message_and_after_three_months() {
     let group = world.create_group(0);
     assert!(world.add(0, group, &[1]));
     world.settle();
-    let updates = |world: &World, device: usize| {
-        world.devices[device].groups[&group].last_path_update()
-    };
+    let updates =
+        |world: &World, device: usize| world.devices[device].groups[&group].last_path_update();
     assert_eq!(updates(&world, 1), None);
     world.send(1, group, b"first").unwrap();
     let first = world.devices[1].transmits.front().unwrap().payload.clone();

@@ -24,9 +24,10 @@ fn trio(seed: u64) -> (World, conclave_proto::GroupId) {
 }
 
 fn rejections(world: &World, device: usize, reason: Rejection) -> usize {
-    world.events(device, |event| {
-        matches!(event, Event::Rejected { reason: given, .. } if *given == reason)
-    })
+    world.events(
+        device,
+        |event| matches!(event, Event::Rejected { reason: given, .. } if *given == reason),
+    )
 }
 
 /// What follows a record, linked into the log in another order.
@@ -143,9 +144,8 @@ fn a_replayed_welcome_never_makes_a_member() {
     let (mut world, group) = trio(6);
     let topic = world.devices[2].ring.topic();
     let welcome = world.relay.log(2, &topic)[0].payload.clone();
-    let rejected = |world: &World| {
-        world.events(2, |event| matches!(event, Event::WelcomeRejected { .. }))
-    };
+    let rejected =
+        |world: &World| world.events(2, |event| matches!(event, Event::WelcomeRejected { .. }));
     world.relay.inject(&topic, welcome.clone());
     world.settle();
     assert_eq!(rejected(&world), 1, "as it is");

@@ -44,7 +44,13 @@ struct Outcome {
     standing: String,
 }
 
-fn read(world: &World, reader: usize, before: &MemoryStore, group: GroupId, how: Reading) -> Outcome {
+fn read(
+    world: &World,
+    reader: usize,
+    before: &MemoryStore,
+    group: GroupId,
+    how: Reading,
+) -> Outcome {
     let store = before.snapshot();
     let claim = Claim([8; 16]);
     store.claim(claim).unwrap();
@@ -95,7 +101,9 @@ fn read(world: &World, reader: usize, before: &MemoryStore, group: GroupId, how:
         verdicts,
         timeline: timeline(&store, group),
         standing: match value.standing() {
-            conclave_core::group::Standing::Stuck { at, removal, .. } => format!("{at:?} {removal}"),
+            conclave_core::group::Standing::Stuck { at, removal, .. } => {
+                format!("{at:?} {removal}")
+            }
             other => format!("{other:?}"),
         },
     }
@@ -154,8 +162,14 @@ fn the_same_log_gives_the_same_verdicts_and_the_same_state() {
     const DAY: u64 = 86_400_000;
     for_each_seed("the_same_log_gives_the_same_verdicts_and_the_same_state", 20, |seed| {
         let (world, reader, before, group) = world_with_reader(seed).unwrap();
-        let plain =
-            Reading { start: 0, per_batch_ms: 0, batch: 256, opening: 1, reloads: false, tight: false };
+        let plain = Reading {
+            start: 0,
+            per_batch_ms: 0,
+            batch: 256,
+            opening: 1,
+            reloads: false,
+            tight: false,
+        };
         let first = read(&world, reader, &before, group, plain);
         assert!(!first.verdicts.is_empty());
         let readings = [
@@ -163,7 +177,14 @@ fn the_same_log_gives_the_same_verdicts_and_the_same_state() {
             Reading { batch: 1, per_batch_ms: 60_000, opening: 3, ..plain },
             Reading { batch: 3, per_batch_ms: DAY, reloads: true, opening: 4, ..plain },
             Reading { batch: 7, tight: true, opening: 5, ..plain },
-            Reading { batch: 1, tight: true, reloads: true, start: u64::MAX - 9, opening: 6, ..plain },
+            Reading {
+                batch: 1,
+                tight: true,
+                reloads: true,
+                start: u64::MAX - 9,
+                opening: 6,
+                ..plain
+            },
         ];
         for reading in readings {
             let other = read(&world, reader, &before, group, reading);

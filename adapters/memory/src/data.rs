@@ -54,9 +54,7 @@ impl Data {
         self.tables
             .iter()
             .flat_map(|(table, records)| {
-                records
-                    .iter()
-                    .map(|(key, value)| (*table, key.clone(), value.clone()))
+                records.iter().map(|(key, value)| (*table, key.clone(), value.clone()))
             })
             .collect()
     }
@@ -99,10 +97,7 @@ fn bounds(range: Range<'_>) -> Option<impl RangeBounds<Vec<u8>> + use<>> {
     if to.as_ref().is_some_and(|to| *to < from) {
         return None;
     }
-    Some((
-        Bound::Included(from),
-        to.map_or(Bound::Unbounded, Bound::Excluded),
-    ))
+    Some((Bound::Included(from), to.map_or(Bound::Unbounded, Bound::Excluded)))
 }
 
 fn key_bytes(scope: Scope, order: &[u8]) -> Vec<u8> {
@@ -111,9 +106,7 @@ fn key_bytes(scope: Scope, order: &[u8]) -> Vec<u8> {
 
 /// The scope that sorts directly behind; the last one has none.
 fn next_scope(scope: Scope) -> Option<Scope> {
-    u128::from_be_bytes(scope)
-        .checked_add(1)
-        .map(u128::to_be_bytes)
+    u128::from_be_bytes(scope).checked_add(1).map(u128::to_be_bytes)
 }
 
 #[cfg(test)]

@@ -67,10 +67,7 @@ impl MemoryStore {
     /// An empty store that refuses what a smaller backend would refuse.
     #[must_use]
     pub fn with_limits(limits: StoreLimits) -> Self {
-        Self {
-            data: Arc::default(),
-            limits,
-        }
+        Self { data: Arc::default(), limits }
     }
 
     /// An independent copy of everything, the claim and the counters included.
@@ -78,10 +75,7 @@ impl MemoryStore {
     /// Open it to see what a restored backup or a copied file does.
     #[must_use]
     pub fn snapshot(&self) -> Self {
-        Self {
-            data: Arc::new(RwLock::new(self.read().clone())),
-            limits: self.limits,
-        }
+        Self { data: Arc::new(RwLock::new(self.read().clone())), limits: self.limits }
     }
 
     /// What was committed since the store was made or the counters were reset.
@@ -178,19 +172,10 @@ mod tests {
     #[test]
     fn counters_add_up_what_succeeded() {
         let store = store_with(&[put(b"a", b"12"), put(b"b", b"")]);
-        store
-            .commit(Claim([9; 16]), &[put(b"c", b"1")])
-            .unwrap_err();
+        store.commit(Claim([9; 16]), &[put(b"c", b"1")]).unwrap_err();
         store.commit(CLAIM, &[]).unwrap();
 
-        assert_eq!(
-            store.counters(),
-            Counters {
-                commits: 2,
-                writes: 2,
-                bytes: 17 + 2 + 17
-            }
-        );
+        assert_eq!(store.counters(), Counters { commits: 2, writes: 2, bytes: 17 + 2 + 17 });
         store.reset_counters();
         assert_eq!(store.clone().counters(), Counters::default());
     }
@@ -202,15 +187,7 @@ mod tests {
         assert_ne!(left.digest_input(), right.digest_input());
 
         let key = Key::new([1; 16], b"c");
-        right
-            .commit(
-                CLAIM,
-                &[Write::Delete {
-                    table: Table::Group,
-                    key,
-                }],
-            )
-            .unwrap();
+        right.commit(CLAIM, &[Write::Delete { table: Table::Group, key }]).unwrap();
         right.claim(Claim([2; 16])).unwrap();
 
         assert_eq!(left.digest_input(), right.digest_input());
@@ -223,9 +200,7 @@ mod tests {
         let other = store.clone();
         std::thread::spawn(move || {
             let range = Range::default();
-            other.scan(Table::Group, range, Direction::Forward, &mut |_, _| {
-                panic!("in a test")
-            })
+            other.scan(Table::Group, range, Direction::Forward, &mut |_, _| panic!("in a test"))
         })
         .join()
         .unwrap_err();
@@ -258,11 +233,7 @@ mod tests {
 
     fn put(order: &[u8], value: &[u8]) -> Write {
         let key = Key::new([1; 16], order);
-        Write::Put {
-            table: Table::Group,
-            key,
-            value: value.to_vec(),
-        }
+        Write::Put { table: Table::Group, key, value: value.to_vec() }
     }
 
     fn value(store: &MemoryStore, order: &[u8]) -> Option<Vec<u8>> {

@@ -124,7 +124,9 @@ impl Group {
             new.keys().filter(|inbox| !old.contains_key(*inbox)).copied().collect();
         let changed: Vec<(InboxId, Vec<u8>)> = new
             .iter()
-            .filter(|(inbox, entry)| old.get(*inbox).is_none_or(|o| !std::sync::Arc::ptr_eq(o, entry)))
+            .filter(|(inbox, entry)| {
+                old.get(*inbox).is_none_or(|o| !std::sync::Arc::ptr_eq(o, entry))
+            })
             .map(|(inbox, entry)| (*inbox, StoredEntry(entry.entry.clone()).encode()))
             .collect();
         for (inbox, value) in changed {

@@ -241,11 +241,7 @@ impl Group {
             && self.mls.leaf_count() == leaves.len()
             && self.mls.context() == Some(self.state.context());
         // A removed member's tree is that of the last epoch it was in.
-        if fits || !self.mls.is_active() {
-            Ok(())
-        } else {
-            Err(LoadError::Damaged("group state"))
-        }
+        if fits || !self.mls.is_active() { Ok(()) } else { Err(LoadError::Damaged("group state")) }
     }
 }
 

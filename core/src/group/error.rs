@@ -2,7 +2,9 @@
 
 use conclave_proto::InstallationId;
 
-use crate::{BlockedOn, Class, delivery::Parked, entropy::EntropyError, mls::MlsError, store::StoreError};
+use crate::{
+    BlockedOn, Class, delivery::Parked, entropy::EntropyError, mls::MlsError, store::StoreError,
+};
 
 macro_rules! from {
     ($error:ident, $($source:ident => $variant:ident),*) => { $(

@@ -54,8 +54,7 @@ impl Group {
             ([], []) => Ok(self.state.clone()),
             ([delta], [context]) => {
                 let context = context.ok_or(CommitFault::Context)?;
-                let delta =
-                    StateDelta::decode_canonical(delta).map_err(|_| CommitFault::Delta)?;
+                let delta = StateDelta::decode_canonical(delta).map_err(|_| CommitFault::Delta)?;
                 let next = self.state.apply(&delta, &committer.inbox, self.epoch().next())?;
                 self.judge_context(&context, &next)?;
                 Ok(next)

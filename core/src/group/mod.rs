@@ -29,10 +29,8 @@ use std::{
 };
 
 use conclave_proto::{
-    ChainHash, Cursor, Epoch, GroupId, InstallationId, IntentId, Seq, Timestamp, Topic,
-    TransmitId,
-    codec::Wire,
-    group::LeafCredential,
+    ChainHash, Cursor, Epoch, GroupId, InstallationId, IntentId, Seq, Timestamp, Topic, TransmitId,
+    codec::Wire, group::LeafCredential,
 };
 
 pub use change::Candidate;

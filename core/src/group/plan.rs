@@ -202,10 +202,8 @@ impl Group {
     }
 
     fn leaf_index(&self, inbox: &InboxId, installation: &InstallationId) -> Option<u32> {
-        let credential = conclave_proto::group::LeafCredential {
-            inbox: *inbox,
-            installation: *installation,
-        };
+        let credential =
+            conclave_proto::group::LeafCredential { inbox: *inbox, installation: *installation };
         self.leaves.get(&credential).copied()
     }
 
@@ -222,9 +220,9 @@ impl Group {
         };
         self.checkpoint();
         let staged = self.mls.stage(commit);
-        let judged = staged.map_err(|_| CommitFault::Mls).and_then(|staged| {
-            self.judge(&staged.facts).map(|_| staged)
-        });
+        let judged = staged
+            .map_err(|_| CommitFault::Mls)
+            .and_then(|staged| self.judge(&staged.facts).map(|_| staged));
         match judged {
             Ok(staged) => {
                 self.keep(now, plan, staged);

@@ -54,7 +54,9 @@ impl Group {
     fn may_send(&self, len: usize) -> Result<(), SendError> {
         match self.meta.standing {
             Standing::Removed { .. } => return Err(SendError::NotMember),
-            Standing::Stuck { removal: true, .. } => return Err(SendError::Parked(Parked::Removal)),
+            Standing::Stuck { removal: true, .. } => {
+                return Err(SendError::Parked(Parked::Removal));
+            }
             Standing::Stuck { removal: false, .. } => {
                 return Err(SendError::Parked(Parked::Undecidable));
             }

@@ -192,7 +192,9 @@ impl SenderLog {
         let mut merged: Vec<(u64, u64)> = Vec::with_capacity(self.ranges.len());
         for (first, last) in self.ranges.drain(..) {
             match merged.last_mut() {
-                Some(before) if first <= before.1.saturating_add(1) => before.1 = before.1.max(last),
+                Some(before) if first <= before.1.saturating_add(1) => {
+                    before.1 = before.1.max(last)
+                }
                 _ => merged.push((first, last)),
             }
         }

@@ -59,8 +59,9 @@ pub fn fold(inbox: InboxId, state: Option<&IdentityState>, skipped: u64, entry: 
     match apply(inbox, state, skipped, entry) {
         Ok(state) => Read { state: Some(state), skipped: None },
         Err(fault) => {
-            let state = state.map(|state| {
-                IdentityState { sequence: state.sequence.saturating_add(1), ..state.clone() }
+            let state = state.map(|state| IdentityState {
+                sequence: state.sequence.saturating_add(1),
+                ..state.clone()
             });
             Read { state, skipped: Some(fault) }
         }
@@ -153,10 +154,9 @@ fn act(
             Ok(IdentityState { recovery: account.clone(), ..state })
         }
         (Some(_), Action::Create { .. })
-        | (
-            None,
-            Action::Add { .. } | Action::Revoke { .. } | Action::ChangeRecovery { .. },
-        ) => Err(IdentityFault::Order),
+        | (None, Action::Add { .. } | Action::Revoke { .. } | Action::ChangeRecovery { .. }) => {
+            Err(IdentityFault::Order)
+        }
     }
 }
 
@@ -359,7 +359,8 @@ mod tests {
         assert_eq!(state.installations.len(), 2);
         let revocation = Draft::following(&state, Timestamp(3))
             .action(Action::Revoke { member: Member::Account(account(4)) });
-        let by_other = fold(inbox, Some(&state), 0, &revocation.clone().sign_with_account(&key(4)).encode());
+        let by_other =
+            fold(inbox, Some(&state), 0, &revocation.clone().sign_with_account(&key(4)).encode());
         assert_eq!(by_other.skipped, Some(IdentityFault::MissingSignature));
         let entry = revocation.sign_with_account(&key(1)).encode();
         let state = read_log(inbox, Some(&state), [&entry[..]]).unwrap();

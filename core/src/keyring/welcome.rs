@@ -210,10 +210,9 @@ impl KeyRing {
             return Err(Reason::Downgraded);
         }
         let info = SealedWelcome::info(welcome.algorithm, &welcome.recipient);
-        let sealed =
-            Sealed { encapsulated: welcome.encapsulated, ciphertext: welcome.ciphertext };
-        let pointer = open(Kem::XWing, &package.seed, &sealed, &info, &[])
-            .map_err(|_| Reason::Unsealable)?;
+        let sealed = Sealed { encapsulated: welcome.encapsulated, ciphertext: welcome.ciphertext };
+        let pointer =
+            open(Kem::XWing, &package.seed, &sealed, &info, &[]).map_err(|_| Reason::Unsealable)?;
         let pointer = WelcomePointer::decode(&pointer).map_err(|_| Reason::Malformed)?;
         let signed = pointer.signed_bytes(&welcome.recipient);
         if !ed25519(&pointer.inviter_installation.0, &signed, &pointer.signature) {

@@ -278,7 +278,10 @@ impl StorageProvider<CURRENT_VERSION> for Capture {
             GroupEpochSecrets, EpochSecrets;
     }
 
-    fn write_group_state<S: traits::GroupState<CURRENT_VERSION>, G: traits::GroupId<CURRENT_VERSION>>(
+    fn write_group_state<
+        S: traits::GroupState<CURRENT_VERSION>,
+        G: traits::GroupId<CURRENT_VERSION>,
+    >(
         &self,
         _: &G,
         state: &S,

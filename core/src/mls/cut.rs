@@ -525,10 +525,8 @@ mod tests {
     }
 
     fn sample() -> impl Strategy<Value = Sample> {
-        (flat(), prop::option::of(flat())).prop_map(|(outer, inner)| Sample {
-            optional: inner.map(Box::new),
-            ..outer
-        })
+        (flat(), prop::option::of(flat()))
+            .prop_map(|(outer, inner)| Sample { optional: inner.map(Box::new), ..outer })
     }
 
     proptest! {

@@ -182,10 +182,7 @@ pub fn join_config() -> openmls::prelude::MlsGroupJoinConfig {
 /// [`super::MlsError`] if the library does not take them.
 pub fn context_extensions(
     context: &conclave_proto::group::ContextExtension,
-) -> Result<
-    openmls::prelude::Extensions<openmls::prelude::GroupContext>,
-    super::MlsError,
-> {
+) -> Result<openmls::prelude::Extensions<openmls::prelude::GroupContext>, super::MlsError> {
     super::leaf::context_extensions(context)
 }
 

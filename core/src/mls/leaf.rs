@@ -9,9 +9,9 @@ use conclave_proto::{
 };
 use openmls::prelude::{
     Capabilities, Credential, CredentialType, CredentialWithKey, Extension, ExtensionType,
-    Extensions, GroupContext, LeafNode, Lifetime, Member, MlsGroupJoinConfig, ProposalType,
-    ProtocolVersion, RequiredCapabilitiesExtension, SenderRatchetConfiguration, UnknownExtension,
-    PURE_CIPHERTEXT_WIRE_FORMAT_POLICY,
+    Extensions, GroupContext, LeafNode, Lifetime, Member, MlsGroupJoinConfig,
+    PURE_CIPHERTEXT_WIRE_FORMAT_POLICY, ProposalType, ProtocolVersion,
+    RequiredCapabilitiesExtension, SenderRatchetConfiguration, UnknownExtension,
 };
 
 use super::{MlsError, crypto::SUITE, installation_id};

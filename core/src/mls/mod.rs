@@ -25,8 +25,8 @@ use conclave_proto::{
     group::{ContextExtension, LeafCredential},
 };
 use openmls::prelude::{
-    ContentType, GroupId as MlsGroupId, MlsGroup, MlsMessageBodyIn, MlsMessageIn,
-    OpenMlsProvider, ProcessedMessageContent, ProtocolMessage, Sender,
+    ContentType, GroupId as MlsGroupId, MlsGroup, MlsMessageBodyIn, MlsMessageIn, OpenMlsProvider,
+    ProcessedMessageContent, ProtocolMessage, Sender,
 };
 use openmls_traits::{
     signatures::{Signer, SignerError},
@@ -211,8 +211,8 @@ impl Mls {
     /// Keeps the message secrets of the newest `count` past epochs only.
     pub(crate) fn keep_past_epochs(&mut self, count: usize) -> Result<(), MlsError> {
         use openmls::prelude::PastEpochDeletion;
-        let older = PastEpochDeletion::older_than_duration(std::time::Duration::MAX)
-            .max_past_epochs(count);
+        let older =
+            PastEpochDeletion::older_than_duration(std::time::Duration::MAX).max_past_epochs(count);
         self.group.delete_past_epoch_secrets(&self.provider, older).map_err(MlsError::from)
     }
 
@@ -299,9 +299,7 @@ impl Mls {
 
     /// The leaves and their credentials; `None` for one that is not of this engine.
     pub(crate) fn leaves(&self) -> impl Iterator<Item = (u32, Option<LeafCredential>)> + '_ {
-        self.group
-            .members()
-            .map(|member| (member.index.u32(), leaf::member_credential(&member)))
+        self.group.members().map(|member| (member.index.u32(), leaf::member_credential(&member)))
     }
 
     pub(crate) fn leaf_count(&self) -> usize {

@@ -193,8 +193,7 @@ pub(crate) fn new_package(
     let provider = Provider::default();
     provider.crypto.begin(random);
     let seed = XWingSeed::new(provider.crypto.array().map_err(MlsError::from)?);
-    let extension =
-        PackageExtension { algorithm: kem::X_WING, key: seed.public_key(), expires };
+    let extension = PackageExtension { algorithm: kem::X_WING, key: seed.public_key(), expires };
     let extension = Extension::Unknown(PACKAGE_EXTENSION, UnknownExtension(extension.encode()));
     let bundle = KeyPackage::builder()
         .key_package_lifetime(leaf::lifetime())

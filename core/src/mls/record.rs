@@ -129,8 +129,7 @@ impl CutRecord {
 }
 
 fn assemble(next_id: u32, runs: &[Run], stored: &BTreeMap<u32, Vec<u8>>) -> Option<CutRecord> {
-    let mut record =
-        CutRecord { bytes: Zeroizing::new(Vec::new()), pieces: Vec::new(), next_id };
+    let mut record = CutRecord { bytes: Zeroizing::new(Vec::new()), pieces: Vec::new(), next_id };
     for run in runs {
         for offset in 0..run.len {
             let id = if run.ascending { run.first.checked_add(offset)? } else { run.first };

@@ -209,9 +209,7 @@ impl HpkeCrypto for Suite {
         msg: &[u8],
     ) -> Result<Vec<u8>, Error> {
         let nonce = Nonce::try_from(nonce).map_err(|_| Error::AeadInvalidNonce)?;
-        cipher(alg, key)?
-            .encrypt(&nonce, Payload { msg, aad })
-            .map_err(|_| Error::AeadOpenError)
+        cipher(alg, key)?.encrypt(&nonce, Payload { msg, aad }).map_err(|_| Error::AeadOpenError)
     }
 
     fn aead_open(
@@ -222,8 +220,6 @@ impl HpkeCrypto for Suite {
         msg: &[u8],
     ) -> Result<Vec<u8>, Error> {
         let nonce = Nonce::try_from(nonce).map_err(|_| Error::AeadInvalidNonce)?;
-        cipher(alg, key)?
-            .decrypt(&nonce, Payload { msg, aad })
-            .map_err(|_| Error::AeadOpenError)
+        cipher(alg, key)?.decrypt(&nonce, Payload { msg, aad }).map_err(|_| Error::AeadOpenError)
     }
 }

@@ -54,7 +54,9 @@ impl State {
         let policy = &self.settings.policy;
         let allowed = match change {
             InboxChange::Join { .. } => self.may(committer, policy.add),
-            InboxChange::Follow { .. } => self.may(committer, conclave_proto::group::Right::Everyone),
+            InboxChange::Follow { .. } => {
+                self.may(committer, conclave_proto::group::Right::Everyone)
+            }
             InboxChange::Leave => {
                 self.may(committer, policy.remove) && !self.settings.super_admins.contains(inbox)
             }
@@ -78,8 +80,11 @@ impl State {
             }
             (InboxChange::Follow { entries, absent }, Some(before)) => {
                 let identity = read(*inbox, Some(&before.identity), entries)?;
-                let entry =
-                    RosterEntry { identity, incarnation: before.incarnation, absent: absent.clone() };
+                let entry = RosterEntry {
+                    identity,
+                    incarnation: before.incarnation,
+                    absent: absent.clone(),
+                };
                 keeps_leaves(before, &entry)?;
                 Ok(Some(entry))
             }
@@ -88,7 +93,6 @@ impl State {
             | (InboxChange::Follow { .. } | InboxChange::Leave, None) => Err(CommitFault::Delta),
         }
     }
-
 }
 
 /// Reads entries on top of a state; they have to lead to an inbox, whatever is skipped on the way.
@@ -101,10 +105,7 @@ fn read(
 }
 
 /// Only active installations can be absent.
-fn within(
-    absent: &BTreeSet<InstallationId>,
-    identity: &IdentityState,
-) -> Result<(), CommitFault> {
+fn within(absent: &BTreeSet<InstallationId>, identity: &IdentityState) -> Result<(), CommitFault> {
     if absent.iter().all(|id| identity.installations.contains_key(id)) {
         Ok(())
     } else {

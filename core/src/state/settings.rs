@@ -58,13 +58,21 @@ fn set(
         }
         SettingChange::Admin(inbox, on) => {
             member(roster, inbox)?;
-            if *on { settings.admins.insert(*inbox) } else { settings.admins.remove(inbox) };
+            if *on {
+                settings.admins.insert(*inbox)
+            } else {
+                settings.admins.remove(inbox)
+            };
             Ok(())
         }
         SettingChange::SuperAdmin(inbox, on) => {
             member(roster, inbox)?;
             let set = &mut settings.super_admins;
-            if *on { set.insert(*inbox) } else { set.remove(inbox) };
+            if *on {
+                set.insert(*inbox)
+            } else {
+                set.remove(inbox)
+            };
             Ok(())
         }
         // Every leaf of version 1 advertises version 1 and nothing higher.
@@ -88,9 +96,6 @@ fn set_field(settings: &mut Settings, field: u16, value: Option<&[u8]>) -> Resul
     Ok(())
 }
 
-fn member(
-    roster: &BTreeMap<InboxId, Arc<Entry>>,
-    inbox: &InboxId,
-) -> Result<(), CommitFault> {
+fn member(roster: &BTreeMap<InboxId, Arc<Entry>>, inbox: &InboxId) -> Result<(), CommitFault> {
     if roster.contains_key(inbox) { Ok(()) } else { Err(CommitFault::Delta) }
 }

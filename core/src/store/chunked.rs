@@ -90,11 +90,7 @@ enum Staged<'a, S> {
 impl<S: Store> ChunkedStore<S> {
     /// Wraps a store. Nothing is read or written before the first call.
     pub fn new(inner: S) -> Self {
-        Self {
-            inner,
-            turn: Mutex::new(()),
-            standing: RwLock::new(Standing::Unsettled),
-        }
+        Self { inner, turn: Mutex::new(()), standing: RwLock::new(Standing::Unsettled) }
     }
 
     /// Gives the inner store back.
@@ -104,8 +100,7 @@ impl<S: Store> ChunkedStore<S> {
 
     fn check(&self, writes: &[Write]) -> Result<(), StoreError> {
         if let Some(write) = writes.iter().position(is_reserved) {
-            self.limits()
-                .check(writes.get(..write).unwrap_or_default())?;
+            self.limits().check(writes.get(..write).unwrap_or_default())?;
             return Err(StoreError::TooLarge { write, max: 0 });
         }
         self.limits().check(writes)
@@ -188,9 +183,7 @@ impl<S: Store> ChunkedStore<S> {
     }
 
     fn standing_mut(&self) -> RwLockWriteGuard<'_, Standing> {
-        self.standing
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.standing.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// No batch of this handle is decided while the guard lives.
@@ -210,13 +203,12 @@ impl<S: Store> ChunkedStore<S> {
         visit: Visit<'_>,
     ) -> Result<(), StoreError> {
         let mut assembly = Assembly::default();
-        self.inner
-            .scan(table, range, direction, &mut |key, value| {
-                if is_reserved_key(table, key) {
-                    return ControlFlow::Continue(());
-                }
-                assembly.add(key, value, visit)
-            })?;
+        self.inner.scan(table, range, direction, &mut |key, value| {
+            if is_reserved_key(table, key) {
+                return ControlFlow::Continue(());
+            }
+            assembly.add(key, value, visit)
+        })?;
         assembly.finish()
     }
 }
@@ -249,10 +241,7 @@ impl<S: Store> Store for ChunkedStore<S> {
             Staged::Direct(batch) => batch.commit(&self.inner, claim),
             Staged::Journaled(journal) => self.decide(claim, &journal),
         });
-        if outcome
-            .as_ref()
-            .is_err_and(|error| *error != StoreError::Unknown)
-        {
+        if outcome.as_ref().is_err_and(|error| *error != StoreError::Unknown) {
             // Gives the room of the journal back. If that fails, the next commit tries again.
             let _ = self.settle(claim);
         }
@@ -292,11 +281,7 @@ impl<S: Store> Store for ChunkedStore<S> {
         let _whole = self.whole()?;
         let from = range.from.map(order::encode);
         let to = range.to.map(order::encode);
-        let inner = Range {
-            scope: range.scope,
-            from: from.as_deref(),
-            to: to.as_deref(),
-        };
+        let inner = Range { scope: range.scope, from: from.as_deref(), to: to.as_deref() };
         self.assemble(table, inner, direction, visit)
     }
 

@@ -185,21 +185,13 @@ impl<'a> Range<'a> {
     /// Everything in one scope.
     #[must_use]
     pub const fn scope(scope: Scope) -> Self {
-        Self {
-            scope: Some(scope),
-            from: None,
-            to: None,
-        }
+        Self { scope: Some(scope), from: None, to: None }
     }
 
     /// One scope between two orders.
     #[must_use]
     pub const fn within(scope: Scope, from: &'a [u8], to: &'a [u8]) -> Self {
-        Self {
-            scope: Some(scope),
-            from: Some(from),
-            to: Some(to),
-        }
+        Self { scope: Some(scope), from: Some(from), to: Some(to) }
     }
 }
 
@@ -252,9 +244,7 @@ impl StoreLimits {
         let mut bytes = 0_usize;
         for (index, write) in writes.iter().enumerate() {
             bytes = bytes.saturating_add(write.size());
-            let excess = self
-                .broken_by(write)
-                .or_else(|| self.broken_at(index, bytes));
+            let excess = self.broken_by(write).or_else(|| self.broken_at(index, bytes));
             if let Some(max) = excess {
                 return Err(StoreError::TooLarge { write: index, max });
             }
@@ -312,10 +302,7 @@ impl core::fmt::Display for StoreError {
             Self::Unavailable => f.write_str("store unavailable, nothing was stored"),
             Self::Full => f.write_str("store full, nothing was stored"),
             Self::TooLarge { write, max } => {
-                write!(
-                    f,
-                    "write {write} is larger than the {max} that the store takes"
-                )
+                write!(f, "write {write} is larger than the {max} that the store takes")
             }
             Self::Fenced => f.write_str("another engine owns the store"),
             Self::Corrupt => f.write_str("stored bytes are damaged"),

@@ -12,9 +12,7 @@ use crate::must_catch;
 #[test]
 fn a_torn_batch_is_caught() {
     let torn: Commit = |store, claim, writes| {
-        writes
-            .iter()
-            .try_for_each(|write| store.inner.commit(claim, from_ref(write)))?;
+        writes.iter().try_for_each(|write| store.inner.commit(claim, from_ref(write)))?;
         store.inner.commit(claim, &[])
     };
     let make = committing(torn);
@@ -24,9 +22,7 @@ fn a_torn_batch_is_caught() {
 #[test]
 fn writes_in_reverse_are_caught() {
     let reverse: Commit = |store, claim, writes| {
-        store
-            .inner
-            .commit(claim, &writes.iter().rev().cloned().collect::<Vec<_>>())
+        store.inner.commit(claim, &writes.iter().rev().cloned().collect::<Vec<_>>())
     };
     let make = committing(reverse);
     must_catch(|| batches::writes_of_a_batch_apply_in_order(make));
@@ -74,9 +70,7 @@ fn deleting_too_much_or_too_little_of_scopes_is_caught() {
         Write::Put { .. } | Write::Delete { .. } => vec![write],
     });
     let not_the_last = rewriting(|_, write| match write {
-        Write::DeleteScope {
-            scope: LAST_SCOPE, ..
-        } => vec![],
+        Write::DeleteScope { scope: LAST_SCOPE, .. } => vec![],
         Write::Put { .. } | Write::Delete { .. } | Write::DeleteScope { .. } => vec![write],
     });
     must_catch(|| batches::deleting_a_scope_leaves_its_neighbours(too_much));
@@ -98,18 +92,12 @@ fn scopes_that_are_deleted_last_are_caught() {
 fn tables_that_are_one_are_caught() {
     let put_into_one = rewriting(|_, write| match write {
         Write::Put { key, value, .. } => {
-            vec![Write::Put {
-                table: Table::Group,
-                key,
-                value,
-            }]
+            vec![Write::Put { table: Table::Group, key, value }]
         }
         Write::Delete { .. } | Write::DeleteScope { .. } => vec![write],
     });
-    let one_table = || Broken {
-        get: |store, _, key| store.inner.get(Table::Group, key),
-        ..put_into_one()
-    };
+    let one_table =
+        || Broken { get: |store, _, key| store.inner.get(Table::Group, key), ..put_into_one() };
     must_catch(|| batches::scopes_are_separate_in_every_table(one_table));
 }
 
@@ -146,11 +134,6 @@ fn keys_with_prefix(store: &MemoryStore, table: Table, prefix: &[u8]) -> Vec<Wri
     let records = store.digest_input().into_iter();
     records
         .filter(|(other, key, _)| *other == table && key.starts_with(prefix))
-        .filter_map(|(table, key, _)| {
-            Some(Write::Delete {
-                table,
-                key: Key::from_bytes(&key)?,
-            })
-        })
+        .filter_map(|(table, key, _)| Some(Write::Delete { table, key: Key::from_bytes(&key)? }))
         .collect()
 }

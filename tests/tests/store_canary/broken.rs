@@ -8,12 +8,8 @@ use conclave_core::store::{
 };
 use conclave_store_memory::MemoryStore;
 
-pub(crate) const FLOOR: StoreLimits = StoreLimits {
-    key_bytes: 64,
-    value_bytes: 4096,
-    batch_writes: 16,
-    batch_bytes: 16 * 1024,
-};
+pub(crate) const FLOOR: StoreLimits =
+    StoreLimits { key_bytes: 64, value_bytes: 4096, batch_writes: 16, batch_bytes: 16 * 1024 };
 
 pub(crate) type SetClaim = fn(&Broken, Claim) -> Result<(), StoreError>;
 pub(crate) type Commit = fn(&Broken, Claim, &[Write]) -> Result<(), StoreError>;
@@ -58,10 +54,7 @@ pub(crate) fn healthy() -> Broken {
 
 /// With another `commit`.
 pub(crate) fn committing(commit: Commit) -> impl Fn() -> Broken + Copy {
-    move || Broken {
-        commit,
-        ..healthy()
-    }
+    move || Broken { commit, ..healthy() }
 }
 
 /// With another `scan`.
@@ -73,18 +66,11 @@ pub(crate) fn scanning(scan: Scan) -> impl Fn() -> Broken + Copy {
 pub(crate) fn rewriting(rewrite: Rewrite) -> impl Fn() -> Broken + Copy {
     let commit: Commit = |store, claim, writes| {
         for write in writes.iter().cloned() {
-            store
-                .inner
-                .commit(claim, &(store.rewrite)(&store.inner, write))?;
+            store.inner.commit(claim, &(store.rewrite)(&store.inner, write))?;
         }
         store.inner.commit(claim, &[])
     };
-    move || Broken {
-        rewrite,
-        commit,
-        inner: MemoryStore::new(),
-        ..healthy()
-    }
+    move || Broken { rewrite, commit, inner: MemoryStore::new(), ..healthy() }
 }
 
 impl Broken {

@@ -23,10 +23,7 @@ fn a_store_that_anyone_may_write_to_unclaimed_is_caught() {
 
 #[test]
 fn a_store_without_a_fence_is_caught() {
-    let make = || Broken {
-        commit: |store, _, writes| store.as_owner(writes),
-        ..healthy()
-    };
+    let make = || Broken { commit: |store, _, writes| store.as_owner(writes), ..healthy() };
     must_catch(|| fences::a_second_claim_fences_the_first(make));
     must_catch(|| fences::a_fenced_commit_changes_nothing(make));
 }
@@ -47,11 +44,7 @@ fn a_fenced_commit_that_is_stored_is_caught() {
 #[test]
 fn an_empty_commit_that_is_not_looked_at_is_caught() {
     let lazy: Commit = |store, claim, writes| {
-        if writes.is_empty() {
-            Ok(())
-        } else {
-            store.inner.commit(claim, writes)
-        }
+        if writes.is_empty() { Ok(()) } else { store.inner.commit(claim, writes) }
     };
     let make = committing(lazy);
     must_catch(|| fences::an_empty_commit_checks_the_claim(make));
@@ -65,10 +58,7 @@ fn a_claim_that_cannot_be_repeated_is_caught() {
         }
         store.inner.claim(claim)
     };
-    let make = || Broken {
-        claim: once,
-        ..healthy()
-    };
+    let make = || Broken { claim: once, ..healthy() };
     must_catch(|| fences::the_same_claim_can_be_set_again(make));
 }
 
@@ -77,19 +67,9 @@ fn a_claim_that_is_a_record_is_caught() {
     let record: SetClaim = |store, claim| {
         store.inner.claim(claim)?;
         let (table, key) = (Table::Meta, Key::new([0; 16], b"claim"));
-        store.inner.commit(
-            claim,
-            &[Write::Put {
-                table,
-                key,
-                value: claim.0.to_vec(),
-            }],
-        )
+        store.inner.commit(claim, &[Write::Put { table, key, value: claim.0.to_vec() }])
     };
-    let make = || Broken {
-        claim: record,
-        ..healthy()
-    };
+    let make = || Broken { claim: record, ..healthy() };
     must_catch(|| fences::a_claim_changes_no_record_and_shows_in_no_scan(make));
 }
 

@@ -40,11 +40,7 @@ fn a_layer_that_calls_every_failure_definite_is_caught() {
         inner,
         commit: |layer, claim, writes| {
             let answer = layer.inner.commit(claim, writes);
-            if answer == Err(StoreError::Unknown) {
-                Err(StoreError::Unavailable)
-            } else {
-                answer
-            }
+            if answer == Err(StoreError::Unknown) { Err(StoreError::Unavailable) } else { answer }
         },
         has_failed: AtomicU32::new(0),
     };
@@ -78,9 +74,7 @@ fn naive(inner: Faulty<MemoryStore>) -> Layer {
     Layer {
         inner,
         commit: |layer, claim, writes| {
-            writes
-                .chunks(5)
-                .try_for_each(|chunk| layer.inner.commit(claim, chunk))?;
+            writes.chunks(5).try_for_each(|chunk| layer.inner.commit(claim, chunk))?;
             layer.inner.commit(claim, &[])
         },
         has_failed: AtomicU32::new(0),

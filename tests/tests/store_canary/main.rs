@@ -31,8 +31,5 @@ fn a_healthy_store_is_not_caught() {
 
 /// Expects that a guarantee is found broken.
 fn must_catch(guarantee: impl FnOnce()) {
-    assert!(
-        catch_unwind(AssertUnwindSafe(guarantee)).is_err(),
-        "the suite did not notice"
-    );
+    assert!(catch_unwind(AssertUnwindSafe(guarantee)).is_err(), "the suite did not notice");
 }

@@ -21,18 +21,12 @@ fn bounds_that_are_off_by_one_are_caught() {
     let (from, to): (Scan, Scan) = (
         |store, table, range, direction, visit| {
             let from = range.from.map(|order| [order, &[0]].concat());
-            let range = Range {
-                from: from.as_deref(),
-                ..range
-            };
+            let range = Range { from: from.as_deref(), ..range };
             store.inner.scan(table, range, direction, visit)
         },
         |store, table, range, direction, visit| {
             let to = range.to.map(|order| [order, &[0]].concat());
-            let range = Range {
-                to: to.as_deref(),
-                ..range
-            };
+            let range = Range { to: to.as_deref(), ..range };
             store.inner.scan(table, range, direction, visit)
         },
     );
@@ -45,17 +39,11 @@ fn bounds_that_are_off_by_one_are_caught() {
 #[test]
 fn bounds_on_a_whole_table_are_caught() {
     let bounded: Scan = |store, table, range, direction, visit| {
-        store
-            .inner
-            .scan(table, range, direction, &mut |key, value| {
-                let order = &key[Key::SCOPE_LEN..];
-                let is_inside = range.from.is_none_or(|from| from <= order);
-                if is_inside {
-                    visit(key, value)
-                } else {
-                    ControlFlow::Continue(())
-                }
-            })
+        store.inner.scan(table, range, direction, &mut |key, value| {
+            let order = &key[Key::SCOPE_LEN..];
+            let is_inside = range.from.is_none_or(|from| from <= order);
+            if is_inside { visit(key, value) } else { ControlFlow::Continue(()) }
+        })
     };
     let make = scanning(bounded);
     must_catch(|| scans::a_scan_of_a_whole_table_ignores_the_bounds(make));
@@ -76,12 +64,10 @@ fn an_empty_range_that_is_an_error_is_caught() {
 #[test]
 fn a_scan_that_does_not_stop_is_caught() {
     let deaf: Scan = |store, table, range, direction, visit| {
-        store
-            .inner
-            .scan(table, range, direction, &mut |key, value| {
-                let _ = visit(key, value);
-                ControlFlow::Continue(())
-            })
+        store.inner.scan(table, range, direction, &mut |key, value| {
+            let _ = visit(key, value);
+            ControlFlow::Continue(())
+        })
     };
     let make = scanning(deaf);
     must_catch(|| scans::a_scan_stops_when_told(make));
@@ -91,23 +77,16 @@ fn a_scan_that_does_not_stop_is_caught() {
 fn keys_sorted_as_signed_bytes_are_caught() {
     let signed: Scan = |store, table, range, direction, visit| {
         let mut entries = Vec::new();
-        store
-            .inner
-            .scan(table, range, direction, &mut |key, value| {
-                entries.push((key.to_vec(), value.to_vec()));
-                ControlFlow::Continue(())
-            })?;
-        entries.sort_by_key(|(key, _)| {
-            key.iter()
-                .map(|byte| byte.cast_signed())
-                .collect::<Vec<_>>()
-        });
+        store.inner.scan(table, range, direction, &mut |key, value| {
+            entries.push((key.to_vec(), value.to_vec()));
+            ControlFlow::Continue(())
+        })?;
+        entries
+            .sort_by_key(|(key, _)| key.iter().map(|byte| byte.cast_signed()).collect::<Vec<_>>());
         if direction == Direction::Reverse {
             entries.reverse();
         }
-        let _ = entries
-            .iter()
-            .try_for_each(|(key, value)| visit(key, value));
+        let _ = entries.iter().try_for_each(|(key, value)| visit(key, value));
         Ok(())
     };
     let make = scanning(signed);

@@ -16,12 +16,7 @@ pub(super) struct Batch {
 
 impl Batch {
     pub(super) const fn new(limits: StoreLimits) -> Self {
-        Self {
-            limits,
-            writes: Vec::new(),
-            origins: Vec::new(),
-            bytes: 0,
-        }
+        Self { limits, writes: Vec::new(), origins: Vec::new(), bytes: 0 }
     }
 
     /// The first write always fits: no smaller batch could take it.
@@ -48,19 +43,17 @@ impl Batch {
 
     /// Stores the batch; a write that is too large is named by its origin.
     pub(super) fn commit(&self, inner: &impl Store, claim: Claim) -> Result<(), StoreError> {
-        inner
-            .commit(claim, &self.writes)
-            .map_err(|error| match error {
-                StoreError::TooLarge { write, max } => {
-                    let write = self.origins.get(write).copied().unwrap_or(write);
-                    StoreError::TooLarge { write, max }
-                }
-                StoreError::Unavailable
-                | StoreError::Full
-                | StoreError::Fenced
-                | StoreError::Corrupt
-                | StoreError::Unknown => error,
-            })
+        inner.commit(claim, &self.writes).map_err(|error| match error {
+            StoreError::TooLarge { write, max } => {
+                let write = self.origins.get(write).copied().unwrap_or(write);
+                StoreError::TooLarge { write, max }
+            }
+            StoreError::Unavailable
+            | StoreError::Full
+            | StoreError::Fenced
+            | StoreError::Corrupt
+            | StoreError::Unknown => error,
+        })
     }
 }
 
@@ -99,27 +92,14 @@ mod tests {
 
     #[test]
     fn a_deleted_scope_hides_what_came_before_it_there() {
-        let scope = Write::DeleteScope {
-            table: TABLE,
-            scope: [1; 16],
-        };
-        let writes = [
-            scope.clone(),
-            put(1, b"a"),
-            put(2, b"a"),
-            scope,
-            put(1, b"b"),
-        ];
+        let scope = Write::DeleteScope { table: TABLE, scope: [1; 16] };
+        let writes = [scope.clone(), put(1, b"a"), put(2, b"a"), scope, put(1, b"b")];
         assert_eq!(indices(&writes), [2, 3, 4]);
     }
 
     #[test]
     fn a_batch_is_full_at_either_limit() {
-        let limits = StoreLimits {
-            batch_writes: 2,
-            batch_bytes: 40,
-            ..StoreLimits::UNLIMITED
-        };
+        let limits = StoreLimits { batch_writes: 2, batch_bytes: 40, ..StoreLimits::UNLIMITED };
         let mut batch = Batch::new(limits);
         batch.push(0, put(1, b"a"));
         assert!(batch.fits(&put(1, b"1234567")));
@@ -129,24 +109,14 @@ mod tests {
     }
 
     fn indices(writes: &[Write]) -> Vec<usize> {
-        effective(writes)
-            .into_iter()
-            .map(|(index, _)| index)
-            .collect()
+        effective(writes).into_iter().map(|(index, _)| index).collect()
     }
 
     fn put(scope: u8, order: &[u8]) -> Write {
-        Write::Put {
-            table: TABLE,
-            key: Key::new([scope; 16], order),
-            value: Vec::new(),
-        }
+        Write::Put { table: TABLE, key: Key::new([scope; 16], order), value: Vec::new() }
     }
 
     fn delete(scope: u8, order: &[u8]) -> Write {
-        Write::Delete {
-            table: TABLE,
-            key: Key::new([scope; 16], order),
-        }
+        Write::Delete { table: TABLE, key: Key::new([scope; 16], order) }
     }
 }

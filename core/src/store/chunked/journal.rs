@@ -34,12 +34,7 @@ impl<'a, S: Store> Journal<'a, S> {
     /// Begins a journal with the writes of a batch that got too large for one commit.
     pub(super) fn of(inner: &'a S, claim: Claim, batch: Batch) -> Result<Self, StoreError> {
         let unwritten = Batch::new(inner.limits());
-        let mut journal = Self {
-            inner,
-            claim,
-            records: 0,
-            unwritten,
-        };
+        let mut journal = Self { inner, claim, records: 0, unwritten };
         for (origin, write) in batch.writes() {
             journal.append(origin, write)?;
         }
@@ -48,11 +43,7 @@ impl<'a, S: Store> Journal<'a, S> {
 
     pub(super) fn append(&mut self, origin: usize, write: &Write) -> Result<(), StoreError> {
         let key = Key::new(RESERVED_SCOPE, &record_order(self.records));
-        let record = Write::Put {
-            table: Table::Meta,
-            key,
-            value: encode(write),
-        };
+        let record = Write::Put { table: Table::Meta, key, value: encode(write) };
         if !self.unwritten.fits(&record) {
             self.flush()?;
         }
@@ -70,14 +61,8 @@ impl<'a, S: Store> Journal<'a, S> {
     pub(super) fn decide(&self) -> Result<(), StoreError> {
         debug_assert!(self.unwritten.is_empty());
         let value = [&[VERSION], &self.records.to_be_bytes()[..]].concat();
-        self.inner.commit(
-            self.claim,
-            &[Write::Put {
-                table: Table::Meta,
-                key: marker_key(),
-                value,
-            }],
-        )
+        self.inner
+            .commit(self.claim, &[Write::Put { table: Table::Meta, key: marker_key(), value }])
     }
 
     pub(super) const fn records(&self) -> u64 {
@@ -100,15 +85,10 @@ pub(super) fn decided(inner: &impl Store) -> Result<Option<u64>, StoreError> {
 /// Whether there is nothing to apply and nothing to discard.
 pub(super) fn is_empty(inner: &impl Store) -> Result<bool, StoreError> {
     let mut is_empty = true;
-    inner.scan(
-        Table::Meta,
-        Range::scope(RESERVED_SCOPE),
-        Direction::Forward,
-        &mut |_, _| {
-            is_empty = false;
-            ControlFlow::Break(())
-        },
-    )?;
+    inner.scan(Table::Meta, Range::scope(RESERVED_SCOPE), Direction::Forward, &mut |_, _| {
+        is_empty = false;
+        ControlFlow::Break(())
+    })?;
     Ok(is_empty)
 }
 
@@ -128,13 +108,7 @@ pub(super) fn apply(inner: &impl Store, claim: Claim, records: u64) -> Result<()
 
 /// Removes the journal, in one commit.
 pub(super) fn discard(inner: &impl Store, claim: Claim) -> Result<(), StoreError> {
-    inner.commit(
-        claim,
-        &[Write::DeleteScope {
-            table: Table::Meta,
-            scope: RESERVED_SCOPE,
-        }],
-    )
+    inner.commit(claim, &[Write::DeleteScope { table: Table::Meta, scope: RESERVED_SCOPE }])
 }
 
 /// As many records from `first` as fit into one commit, and the number of the record after them.
@@ -144,24 +118,19 @@ fn read(inner: &impl Store, first: u64, end: u64) -> Result<(Batch, u64), StoreE
     let mut damaged = false;
     let (from, to) = (record_order(first), record_order(end));
     let range = Range::within(RESERVED_SCOPE, &from, &to);
-    inner.scan(
-        Table::Meta,
-        range,
-        Direction::Forward,
-        &mut |key, record| {
-            let in_sequence = key.get(Key::SCOPE_LEN..) == Some(&record_order(next)[..]);
-            let Some(write) = decode(record).filter(|_| in_sequence) else {
-                damaged = true;
-                return ControlFlow::Break(());
-            };
-            if !batch.fits(&write) {
-                return ControlFlow::Break(());
-            }
-            batch.push(0, write);
-            next += 1;
-            ControlFlow::Continue(())
-        },
-    )?;
+    inner.scan(Table::Meta, range, Direction::Forward, &mut |key, record| {
+        let in_sequence = key.get(Key::SCOPE_LEN..) == Some(&record_order(next)[..]);
+        let Some(write) = decode(record).filter(|_| in_sequence) else {
+            damaged = true;
+            return ControlFlow::Break(());
+        };
+        if !batch.fits(&write) {
+            return ControlFlow::Break(());
+        }
+        batch.push(0, write);
+        next += 1;
+        ControlFlow::Continue(())
+    })?;
     if damaged || batch.is_empty() {
         return Err(StoreError::Corrupt);
     }
@@ -192,19 +161,9 @@ fn decode(record: &[u8]) -> Option<Write> {
     let table = *Table::ALL.get(usize::from(table))?;
     let (key, value) = rest.split_at_checked(usize::from(u16::from_be_bytes([high, low])))?;
     match kind {
-        PUT => Some(Write::Put {
-            table,
-            key: Key::from_bytes(key)?,
-            value: value.to_vec(),
-        }),
-        DELETE => Some(Write::Delete {
-            table,
-            key: Key::from_bytes(key)?,
-        }),
-        DELETE_SCOPE => Some(Write::DeleteScope {
-            table,
-            scope: key.try_into().ok()?,
-        }),
+        PUT => Some(Write::Put { table, key: Key::from_bytes(key)?, value: value.to_vec() }),
+        DELETE => Some(Write::Delete { table, key: Key::from_bytes(key)? }),
+        DELETE_SCOPE => Some(Write::DeleteScope { table, scope: key.try_into().ok()? }),
         _ => None,
     }
 }
@@ -218,19 +177,9 @@ mod tests {
         for table in Table::ALL {
             let key = Key::new([3; 16], b"order");
             for write in [
-                Write::Put {
-                    table,
-                    key: key.clone(),
-                    value: b"value".to_vec(),
-                },
-                Write::Delete {
-                    table,
-                    key: key.clone(),
-                },
-                Write::DeleteScope {
-                    table,
-                    scope: [4; 16],
-                },
+                Write::Put { table, key: key.clone(), value: b"value".to_vec() },
+                Write::Delete { table, key: key.clone() },
+                Write::DeleteScope { table, scope: [4; 16] },
             ] {
                 assert_eq!(decode(&encode(&write)), Some(write));
             }
@@ -239,11 +188,8 @@ mod tests {
 
     #[test]
     fn damaged_records_are_noticed() {
-        let put = Write::Put {
-            table: Table::Group,
-            key: Key::new([3; 16], b""),
-            value: Vec::new(),
-        };
+        let put =
+            Write::Put { table: Table::Group, key: Key::new([3; 16], b""), value: Vec::new() };
         let record = encode(&put);
         for len in 0..record.len() {
             assert_eq!(decode(&record[..len]), None);
@@ -255,11 +201,7 @@ mod tests {
     #[test]
     fn the_stored_form_of_a_record_stays() {
         let key = Key::new([3; 16], b"o");
-        let put = Write::Put {
-            table: Table::Event,
-            key,
-            value: b"v".to_vec(),
-        };
+        let put = Write::Put { table: Table::Event, key, value: b"v".to_vec() };
         let golden = [&[0, 7, 0, 17][..], &[3; 16], b"o", b"v"].concat();
         assert_eq!(encode(&put), golden);
     }

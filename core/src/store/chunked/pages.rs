@@ -30,20 +30,13 @@ pub(super) struct Shape {
 
 impl Shape {
     pub(super) fn of(inner: StoreLimits) -> Self {
-        let order_room = inner
-            .key_bytes
-            .saturating_sub(Key::SCOPE_LEN + PAGE_NUMBER_LEN);
+        let order_room = inner.key_bytes.saturating_sub(Key::SCOPE_LEN + PAGE_NUMBER_LEN);
         let blocks_max = (KEY_BYTES_MAX - Key::SCOPE_LEN) / BLOCK_LEN;
         let blocks = (order_room / ENCODED_BLOCK_LEN).min(blocks_max);
         let inner_key = Key::SCOPE_LEN + blocks * ENCODED_BLOCK_LEN + PAGE_NUMBER_LEN;
-        let record = inner
-            .value_bytes
-            .min(inner.batch_bytes.saturating_sub(journal::KEY_LEN));
+        let record = inner.value_bytes.min(inner.batch_bytes.saturating_sub(journal::KEY_LEN));
         let page = record.saturating_sub(journal::HEADER_LEN + inner_key + 1);
-        Self {
-            key_bytes: Key::SCOPE_LEN + blocks * BLOCK_LEN,
-            page_bytes: page.max(1),
-        }
+        Self { key_bytes: Key::SCOPE_LEN + blocks * BLOCK_LEN, page_bytes: page.max(1) }
     }
 
     pub(super) fn limits(self) -> StoreLimits {
@@ -61,10 +54,7 @@ impl Shape {
             Write::Put { table, key, value } => self.put(*table, key, value, old_pages),
             Write::Delete { table, key } => {
                 let mut pieces = delete_pages(*table, key, 1, old_pages);
-                pieces.push(Write::Delete {
-                    table: *table,
-                    key: head_key(key),
-                });
+                pieces.push(Write::Delete { table: *table, key: head_key(key) });
                 pieces
             }
             Write::DeleteScope { .. } => alloc::vec![write.clone()],
@@ -75,30 +65,18 @@ impl Shape {
         if value.len() <= self.page_bytes {
             let mut pieces = delete_pages(table, key, 1, old_pages);
             let head = [&[WHOLE], value].concat();
-            pieces.push(Write::Put {
-                table,
-                key: head_key(key),
-                value: head,
-            });
+            pieces.push(Write::Put { table, key: head_key(key), value: head });
             return pieces;
         }
         let mut pieces = Vec::new();
         let mut pages = 0;
         for (number, page) in (1..=u16::MAX).zip(value.chunks(self.page_bytes)) {
             pages = number;
-            pieces.push(Write::Put {
-                table,
-                key: page_key(key, number),
-                value: page.to_vec(),
-            });
+            pieces.push(Write::Put { table, key: page_key(key, number), value: page.to_vec() });
         }
         pieces.extend(delete_pages(table, key, pages.saturating_add(1), old_pages));
         let head = paged_head(pages, value.len());
-        pieces.push(Write::Put {
-            table,
-            key: head_key(key),
-            value: head,
-        });
+        pieces.push(Write::Put { table, key: head_key(key), value: head });
         pieces
     }
 }
@@ -173,11 +151,7 @@ impl Assembly {
     ) -> Result<ControlFlow<()>, StoreError> {
         let (key, page) = parse_key(key)?;
         let mut unfinished = match self.unfinished.take() {
-            None => Unfinished {
-                key,
-                head: None,
-                pages: Vec::new(),
-            },
+            None => Unfinished { key, head: None, pages: Vec::new() },
             Some(unfinished) if unfinished.key == key => unfinished,
             Some(_) => return Err(StoreError::Corrupt),
         };
@@ -208,12 +182,7 @@ impl Unfinished {
         }
         self.pages.sort_by_key(|(number, _)| *number);
         let numbered = (1..=count).eq(self.pages.iter().map(|(number, _)| *number));
-        let value = self
-            .pages
-            .iter()
-            .map(|(_, page)| page.as_slice())
-            .collect::<Vec<_>>()
-            .concat();
+        let value = self.pages.iter().map(|(_, page)| page.as_slice()).collect::<Vec<_>>().concat();
         if numbered && u64::try_from(value.len()) == Ok(len) {
             return Ok(Some(value));
         }
@@ -238,10 +207,7 @@ impl<'a> Head<'a> {
     fn parse_paged(bytes: &[u8]) -> Option<Self> {
         let (pages, len) = bytes.split_first_chunk()?;
         let len = len.try_into().ok()?;
-        Some(Self::Paged {
-            pages: u16::from_be_bytes(*pages),
-            len: u64::from_be_bytes(len),
-        })
+        Some(Self::Paged { pages: u16::from_be_bytes(*pages), len: u64::from_be_bytes(len) })
     }
 }
 
@@ -257,19 +223,13 @@ fn page_key(key: &Key, number: u16) -> Key {
 }
 
 fn delete_pages(table: Table, key: &Key, first: u16, last: u16) -> Vec<Write> {
-    (first..=last)
-        .map(|number| Write::Delete {
-            table,
-            key: page_key(key, number),
-        })
-        .collect()
+    (first..=last).map(|number| Write::Delete { table, key: page_key(key, number) }).collect()
 }
 
 /// The key of the caller, and which page of its value this is.
 fn parse_key(inner: &[u8]) -> Result<(Vec<u8>, Option<u16>), StoreError> {
-    let (scope, encoded) = inner
-        .split_first_chunk::<{ Key::SCOPE_LEN }>()
-        .ok_or(StoreError::Corrupt)?;
+    let (scope, encoded) =
+        inner.split_first_chunk::<{ Key::SCOPE_LEN }>().ok_or(StoreError::Corrupt)?;
     let (order, rest) = order::decode(encoded).ok_or(StoreError::Corrupt)?;
     let key = [&scope[..], &order].concat();
     match rest {

@@ -31,10 +31,7 @@ pub fn a_batch_with_one_write_too_large_changes_nothing<S: Store>(make: impl Fn(
             ];
             batch.insert(position, write.clone());
             let answer = store.commit(OWNER, &batch);
-            assert!(
-                matches!(answer, Err(StoreError::TooLarge { .. })),
-                "answered {answer:?}"
-            );
+            assert!(matches!(answer, Err(StoreError::TooLarge { .. })), "answered {answer:?}");
             assert_eq!(picture(&store), before, "a refused batch changes nothing");
         }
     }
@@ -54,10 +51,7 @@ pub fn writes_of_a_batch_apply_in_order<S: Store>(make: impl Fn() -> S) {
             put(TABLE, SCOPE, b"back", "1"),
         ],
     );
-    assert_eq!(
-        value(&store, TABLE, SCOPE, b"twice"),
-        Some(b"second".to_vec())
-    );
+    assert_eq!(value(&store, TABLE, SCOPE, b"twice"), Some(b"second".to_vec()));
     assert_eq!(value(&store, TABLE, SCOPE, b"gone"), None);
     assert_eq!(value(&store, TABLE, SCOPE, b"back"), Some(b"1".to_vec()));
 }
@@ -65,28 +59,18 @@ pub fn writes_of_a_batch_apply_in_order<S: Store>(make: impl Fn() -> S) {
 /// A put replaces the older value, be it longer or shorter.
 pub fn a_put_replaces_the_older_value<S: Store>(make: impl Fn() -> S) {
     let store = claimed(&make);
-    let large = store
-        .limits()
-        .value_bytes
-        .min(store.limits().batch_bytes / 2)
-        .min(ENOUGH);
+    let large = store.limits().value_bytes.min(store.limits().batch_bytes / 2).min(ENOUGH);
     for len in [3, large, 0, large / 2, large, large / 3, 1] {
         let expected = super::kit::noise(len, 1);
         commit(&store, &[put(TABLE, SCOPE, b"order", expected.clone())]);
-        assert!(
-            value(&store, TABLE, SCOPE, b"order") == Some(expected),
-            "at {len} bytes"
-        );
+        assert!(value(&store, TABLE, SCOPE, b"order") == Some(expected), "at {len} bytes");
         assert_eq!(picture(&store).len(), 1, "one key, one record");
     }
 }
 
 /// Deleting removes exactly one key, and a missing one is no error.
 pub fn deleting_removes_a_key_and_a_missing_one_is_no_error<S: Store>(make: impl Fn() -> S) {
-    let kept = [
-        put(TABLE, SCOPE, b"k", "1"),
-        put(TABLE, SCOPE, b"key\0", "2"),
-    ];
+    let kept = [put(TABLE, SCOPE, b"k", "1"), put(TABLE, SCOPE, b"key\0", "2")];
     let store = holding(&make, &kept);
     let before = picture(&store);
     commit(&store, &[put(TABLE, SCOPE, b"key", "3")]);
@@ -95,18 +79,8 @@ pub fn deleting_removes_a_key_and_a_missing_one_is_no_error<S: Store>(make: impl
     assert_eq!(value(&store, TABLE, SCOPE, b"key"), None);
     assert_eq!(picture(&store), before, "only that key is removed");
 
-    commit(
-        &store,
-        &[
-            delete(TABLE, SCOPE, b"key"),
-            delete(Table::Outbox, SCOPE, b""),
-        ],
-    );
-    assert_eq!(
-        picture(&store),
-        before,
-        "deleting a missing key changes nothing"
-    );
+    commit(&store, &[delete(TABLE, SCOPE, b"key"), delete(Table::Outbox, SCOPE, b"")]);
+    assert_eq!(picture(&store), before, "deleting a missing key changes nothing");
 }
 
 /// Deleting a scope removes all of it and nothing of the scopes around it, at the end of the key
@@ -120,29 +94,12 @@ pub fn deleting_a_scope_leaves_its_neighbours<S: Store>(make: impl Fn() -> S) {
         commit(&store, &[delete_scope(TABLE, deleted)]);
         for scope in neighbours() {
             let left = entries(&store, TABLE, Range::scope(scope), Direction::Forward).len();
-            let expected = if scope == deleted {
-                0
-            } else {
-                filled(scope).len()
-            };
-            assert_eq!(
-                left, expected,
-                "scope {scope:02x?} after deleting {deleted:02x?}"
-            );
+            let expected = if scope == deleted { 0 } else { filled(scope).len() };
+            assert_eq!(left, expected, "scope {scope:02x?} after deleting {deleted:02x?}");
         }
         let before = picture(&store);
-        commit(
-            &store,
-            &[
-                delete_scope(TABLE, deleted),
-                delete_scope(Table::Event, deleted),
-            ],
-        );
-        assert_eq!(
-            picture(&store),
-            before,
-            "deleting an empty scope changes nothing"
-        );
+        commit(&store, &[delete_scope(TABLE, deleted), delete_scope(Table::Event, deleted)]);
+        assert_eq!(picture(&store), before, "deleting an empty scope changes nothing");
     }
 }
 
@@ -170,20 +127,9 @@ pub fn scopes_are_separate_in_every_table<S: Store>(make: impl Fn() -> S) {
     }
     let found = |table: Table| value(&store, table, SCOPE, b"order");
     for table in Table::ALL {
-        assert_eq!(
-            found(table),
-            Some(table.name().into()),
-            "table {}",
-            table.name()
-        );
+        assert_eq!(found(table), Some(table.name().into()), "table {}", table.name());
     }
-    commit(
-        &store,
-        &[
-            delete(Table::Intent, SCOPE, b"order"),
-            delete_scope(Table::Outbox, SCOPE),
-        ],
-    );
+    commit(&store, &[delete(Table::Intent, SCOPE, b"order"), delete_scope(Table::Outbox, SCOPE)]);
     for table in Table::ALL {
         let is_deleted = table == Table::Intent || table == Table::Outbox;
         assert_eq!(found(table).is_none(), is_deleted, "table {}", table.name());
@@ -204,10 +150,7 @@ pub fn empty_values_are_values<S: Store>(make: impl Fn() -> S) {
 
 /// A key may be a scope and nothing else; it is the first one of its scope.
 pub fn keys_need_no_order<S: Store>(make: impl Fn() -> S) {
-    let writes = [
-        put(TABLE, SCOPE, b"\0", "order"),
-        put(TABLE, SCOPE, b"", "none"),
-    ];
+    let writes = [put(TABLE, SCOPE, b"\0", "order"), put(TABLE, SCOPE, b"", "none")];
     let store = holding(&make, &writes);
     assert_eq!(value(&store, TABLE, SCOPE, b""), Some(b"none".to_vec()));
     for range in [Range::scope(SCOPE), Range::within(SCOPE, b"", b"\xFF")] {
@@ -227,11 +170,7 @@ pub fn reads_see_every_commit_before_them<S: Store>(make: impl Fn() -> S) {
         commit(&store, &[put(TABLE, SCOPE, b"order", [round])]);
         assert_eq!(value(&store, TABLE, SCOPE, b"order"), Some(vec![round]));
         let elsewhere = std::thread::scope(|threads| {
-            threads
-                .spawn(|| value(&store, TABLE, SCOPE, b"order"))
-                .join()
-                .ok()
-                .flatten()
+            threads.spawn(|| value(&store, TABLE, SCOPE, b"order")).join().ok().flatten()
         });
         assert_eq!(elsewhere, Some(vec![round]), "another thread sees it too");
     }

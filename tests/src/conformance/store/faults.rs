@@ -13,12 +13,8 @@ use crate::faulty_store::{Fault, Faulty};
 
 /// The least that a lower store may take, except that its keys have room for the encoding of a
 /// layer.
-pub const LOWER_LIMITS: StoreLimits = StoreLimits {
-    key_bytes: 96,
-    value_bytes: 4096,
-    batch_writes: 16,
-    batch_bytes: 16 * 1024,
-};
+pub const LOWER_LIMITS: StoreLimits =
+    StoreLimits { key_bytes: 96, value_bytes: 4096, batch_writes: 16, batch_bytes: 16 * 1024 };
 
 const OTHER: [u8; 16] = [0xFF; 16];
 /// More calls than any layer needs for the batch of these tests.
@@ -82,22 +78,10 @@ pub fn the_same_handle_goes_on_after_a_failed_call<S: Store>(
             trial.lower.fail_at(call, fault.clone());
             let outcome = trial.commit_large_batch();
 
-            assert_eq!(
-                trial.store.commit(OWNER, &[]),
-                Ok(()),
-                "after {outcome:?} at {call}"
-            );
+            assert_eq!(trial.store.commit(OWNER, &[]), Ok(()), "after {outcome:?} at {call}");
             trial.judge(&outcome, &picture(&trial.store));
-            assert_eq!(
-                trial
-                    .store
-                    .commit(OWNER, &large_batch(trial.store.limits())),
-                Ok(())
-            );
-            assert!(
-                picture(&trial.store) == sides.after,
-                "the batch once more, at {call}"
-            );
+            assert_eq!(trial.store.commit(OWNER, &large_batch(trial.store.limits())), Ok(()));
+            assert!(picture(&trial.store) == sides.after, "the batch once more, at {call}");
             trial.lower.fired() > 0
         });
     }
@@ -112,32 +96,19 @@ pub fn a_second_owner_gets_all_or_nothing<S: Store>(layer: impl Fn(Faulty<Memory
         let second = layer(Faulty::new(trial.memory().clone()));
         let second = std::sync::Arc::new(second);
         let claiming = second.clone();
-        trial
-            .lower
-            .run_at(call, move || assert_eq!(claiming.claim(RIVAL), Ok(())));
+        trial.lower.run_at(call, move || assert_eq!(claiming.claim(RIVAL), Ok(())));
         let outcome = trial.commit_large_batch();
         if trial.lower.fired() == 0 {
             return false;
         }
-        assert_ne!(
-            outcome,
-            Err(StoreError::Unavailable),
-            "a fence is no outage, at {call}"
-        );
+        assert_ne!(outcome, Err(StoreError::Unavailable), "a fence is no outage, at {call}");
         trial.judge(&outcome, &picture(&*second));
 
         let late = [put(Table::Group, SCOPE, b"late", "late")];
-        assert_eq!(
-            trial.store.commit(OWNER, &late),
-            Err(StoreError::Fenced),
-            "at {call}"
-        );
+        assert_eq!(trial.store.commit(OWNER, &late), Err(StoreError::Fenced), "at {call}");
         trial.judge(&outcome, &picture(&*second));
         assert_eq!(second.commit(RIVAL, &large_batch(second.limits())), Ok(()));
-        assert!(
-            picture(&*second) == sides.after,
-            "the second owner writes, at {call}"
-        );
+        assert!(picture(&*second) == sides.after, "the second owner writes, at {call}");
         true
     });
 }
@@ -151,24 +122,13 @@ pub fn a_failed_claim_can_be_repeated<S: Store>(layer: impl Fn(Faulty<MemoryStor
             trial.lower.fail_at(call, fault.clone());
             let answer = trial.store.claim(RIVAL);
             trial.lower.disarm();
-            let is_definite = answer
-                .as_ref()
-                .is_err_and(|error| *error != StoreError::Unknown);
+            let is_definite = answer.as_ref().is_err_and(|error| *error != StoreError::Unknown);
             if is_definite {
-                assert_eq!(
-                    trial.store.commit(OWNER, &[]),
-                    Ok(()),
-                    "after {answer:?} at {call}"
-                );
+                assert_eq!(trial.store.commit(OWNER, &[]), Ok(()), "after {answer:?} at {call}");
             }
             assert_eq!(trial.store.claim(RIVAL), Ok(()));
             assert_eq!(trial.store.commit(OWNER, &[]), Err(StoreError::Fenced));
-            assert_eq!(
-                trial
-                    .store
-                    .commit(RIVAL, &large_batch(trial.store.limits())),
-                Ok(())
-            );
+            assert_eq!(trial.store.commit(RIVAL, &large_batch(trial.store.limits())), Ok(()));
             assert!(picture(&trial.store) == sides.after, "at {call}");
             trial.lower.fired() > 0
         });
@@ -195,10 +155,7 @@ fn each_call_fails<S: Store>(layer: &impl Fn(Faulty<MemoryStore>) -> S, fault: F
 /// Tries calls in turn; `attempt` says whether its fault was reached.
 fn until_it_gets_through(mut attempt: impl FnMut(u64) -> bool) {
     let through = (0..CALLS_MAX).find(|call| !attempt(*call));
-    assert!(
-        through.is_some(),
-        "more than {CALLS_MAX} calls for one batch"
-    );
+    assert!(through.is_some(), "more than {CALLS_MAX} calls for one batch");
 }
 
 fn reopen<S: Store>(layer: &impl Fn(Faulty<MemoryStore>) -> S, memory: &MemoryStore) -> S {
@@ -220,10 +177,7 @@ impl Sides {
         fill(&store);
         let before = picture(&store);
         assert_eq!(store.commit(OWNER, &large_batch(store.limits())), Ok(()));
-        Self {
-            before,
-            after: picture(&store),
-        }
+        Self { before, after: picture(&store) }
     }
 }
 
@@ -241,11 +195,7 @@ impl<'a, S: Store> Trial<'a, S> {
         assert_eq!(store.claim(OWNER), Ok(()));
         fill(&store);
         lower.restart();
-        Self {
-            lower,
-            store,
-            sides,
-        }
+        Self { lower, store, sides }
     }
 
     fn memory(&self) -> &MemoryStore {
@@ -272,15 +222,9 @@ impl<'a, S: Store> Trial<'a, S> {
 
 fn fill(store: &impl Store) {
     let batches = [
-        vec![
-            put(Table::Group, SCOPE, b"kept", "kept"),
-            put(Table::Group, SCOPE, b"gone", "gone"),
-        ],
+        vec![put(Table::Group, SCOPE, b"kept", "kept"), put(Table::Group, SCOPE, b"gone", "gone")],
         vec![put(Table::Group, SCOPE, b"large", large(store.limits(), 1))],
-        vec![
-            put(Table::Event, OTHER, b"", "whole scope"),
-            put(Table::Event, OTHER, b"1", "too"),
-        ],
+        vec![put(Table::Event, OTHER, b"", "whole scope"), put(Table::Event, OTHER, b"1", "too")],
         vec![put(Table::Event, OTHER, b"large", large(store.limits(), 2))],
     ];
     for batch in batches {
@@ -308,10 +252,6 @@ fn large_batch(limits: StoreLimits) -> Vec<Write> {
 
 /// A value of several pages, if the layer has pages.
 fn large(limits: StoreLimits, seed: u8) -> Vec<u8> {
-    let len = if limits.batch_bytes > LOWER_LIMITS.batch_bytes {
-        10_000
-    } else {
-        3000
-    };
+    let len = if limits.batch_bytes > LOWER_LIMITS.batch_bytes { 10_000 } else { 3000 };
     noise(len.min(limits.value_bytes), seed)
 }

@@ -17,11 +17,7 @@ pub fn a_commit_before_any_claim_is_fenced<S: Store>(make: impl Fn() -> S) {
     let store = make();
     for claim in [OWNER, Claim([0; 16]), Claim([0xFF; 16])] {
         let answer = store.commit(claim, &[put(TABLE, SCOPE, b"order", "value")]);
-        assert_eq!(
-            answer,
-            Err(StoreError::Fenced),
-            "nobody has claimed the store"
-        );
+        assert_eq!(answer, Err(StoreError::Fenced), "nobody has claimed the store");
         assert_eq!(store.commit(claim, &[]), Err(StoreError::Fenced));
     }
     assert!(picture(&store).is_empty(), "nothing was stored");
@@ -35,15 +31,9 @@ pub fn a_second_claim_fences_the_first<S: Store>(make: impl Fn() -> S) {
 
     let write = [put(TABLE, SCOPE, b"order", "late")];
     assert_eq!(store.commit(OWNER, &write), Err(StoreError::Fenced));
-    assert_eq!(
-        store.commit(RIVAL, &[put(TABLE, SCOPE, b"order", "second")]),
-        Ok(())
-    );
+    assert_eq!(store.commit(RIVAL, &[put(TABLE, SCOPE, b"order", "second")]), Ok(()));
     assert_eq!(store.commit(OWNER, &write), Err(StoreError::Fenced));
-    assert_eq!(
-        value(&store, TABLE, SCOPE, b"order"),
-        Some(b"second".to_vec())
-    );
+    assert_eq!(value(&store, TABLE, SCOPE, b"order"), Some(b"second".to_vec()));
 
     assert_eq!(store.claim(OWNER), Ok(()));
     assert_eq!(store.commit(RIVAL, &write), Err(StoreError::Fenced));
@@ -57,15 +47,10 @@ pub fn a_fenced_commit_changes_nothing<S: Store>(make: impl Fn() -> S) {
     let before = picture(&store);
     let many = super::kit::many(store.limits());
     let batches = [
-        vec![
-            put(TABLE, SCOPE, b"order", "replaced"),
-            put(Table::Meta, SCOPE, b"", "new"),
-        ],
+        vec![put(TABLE, SCOPE, b"order", "replaced"), put(Table::Meta, SCOPE, b"", "new")],
         vec![delete(TABLE, SCOPE, b"order")],
         vec![delete_scope(TABLE, SCOPE)],
-        (0..many)
-            .map(|order| put(TABLE, SCOPE, &order.to_be_bytes(), "new"))
-            .collect(),
+        (0..many).map(|order| put(TABLE, SCOPE, &order.to_be_bytes(), "new")).collect(),
     ];
     for batch in batches {
         assert_eq!(store.commit(OWNER, &batch), Err(StoreError::Fenced));
@@ -121,19 +106,9 @@ pub fn a_second_owner_stops_a_first_that_is_writing<S: Store>(make: impl Fn() ->
         seen
     });
     let told = written.load(Ordering::Acquire);
-    assert_eq!(
-        after_the_claim, told,
-        "nothing of the first owner is stored after the claim"
-    );
-    assert_eq!(
-        counter(&store),
-        told,
-        "all that the first owner was told is stored is stored"
-    );
-    assert_eq!(
-        store.commit(RIVAL, &[put(TABLE, SCOPE, b"", "second")]),
-        Ok(())
-    );
+    assert_eq!(after_the_claim, told, "nothing of the first owner is stored after the claim");
+    assert_eq!(counter(&store), told, "all that the first owner was told is stored is stored");
+    assert_eq!(store.commit(RIVAL, &[put(TABLE, SCOPE, b"", "second")]), Ok(()));
 }
 
 /// Counts upwards in the store; returns once a commit is fenced.
@@ -141,21 +116,14 @@ fn write_until_fenced(store: &impl Store, written: &AtomicU32) {
     let patience = Instant::now() + Duration::from_secs(20);
     for number in 1_u32.. {
         assert!(Instant::now() < patience, "never fenced");
-        match store.commit(
-            OWNER,
-            &[put(TABLE, SCOPE, b"counter", number.to_be_bytes())],
-        ) {
+        match store.commit(OWNER, &[put(TABLE, SCOPE, b"counter", number.to_be_bytes())]) {
             Ok(()) => written.store(number, Ordering::Release),
             Err(StoreError::Fenced) => break,
             Err(error) => broken("a healthy store stores or fences", &error),
         }
     }
     let again = store.commit(OWNER, &[put(TABLE, SCOPE, b"counter", [0; 4])]);
-    assert_eq!(
-        again,
-        Err(StoreError::Fenced),
-        "fenced once, fenced for good"
-    );
+    assert_eq!(again, Err(StoreError::Fenced), "fenced once, fenced for good");
 }
 
 fn counter(store: &impl Store) -> u32 {

@@ -32,26 +32,15 @@ pub(super) fn holding<S: Store>(make: &impl Fn() -> S, writes: &[Write]) -> S {
 
 /// Commits as [`OWNER`], which must succeed.
 pub(super) fn commit(store: &impl Store, writes: &[Write]) {
-    assert_eq!(
-        store.commit(OWNER, writes),
-        Ok(()),
-        "a batch within the limits is stored"
-    );
+    assert_eq!(store.commit(OWNER, writes), Ok(()), "a batch within the limits is stored");
 }
 
 pub(super) fn put(table: Table, scope: Scope, order: &[u8], value: impl Into<Vec<u8>>) -> Write {
-    Write::Put {
-        table,
-        key: Key::new(scope, order),
-        value: value.into(),
-    }
+    Write::Put { table, key: Key::new(scope, order), value: value.into() }
 }
 
 pub(super) fn delete(table: Table, scope: Scope, order: &[u8]) -> Write {
-    Write::Delete {
-        table,
-        key: Key::new(scope, order),
-    }
+    Write::Delete { table, key: Key::new(scope, order) }
 }
 
 pub(super) fn delete_scope(table: Table, scope: Scope) -> Write {
@@ -109,10 +98,7 @@ pub(super) fn orders(store: &impl Store, range: Range<'_>, direction: Direction)
 
 /// The part of a visited key after its scope.
 pub(super) fn order_of(key: &[u8]) -> Vec<u8> {
-    assert!(
-        key.len() >= Key::SCOPE_LEN,
-        "a visited key begins with its scope: {key:?}"
-    );
+    assert!(key.len() >= Key::SCOPE_LEN, "a visited key begins with its scope: {key:?}");
     key.iter().skip(Key::SCOPE_LEN).copied().collect()
 }
 

@@ -36,20 +36,10 @@ pub fn one_beyond_a_limit_is_named_and_nothing_is_stored<S: Store>(make: impl Fn
     let small = put(TABLE, SCOPE, b"small", "1");
     if limits.key_bytes < ENOUGH {
         let order = vec![1; limits.key_bytes + 1 - Key::SCOPE_LEN];
-        let batch = [
-            small.clone(),
-            small.clone(),
-            put(TABLE, SCOPE, &order, ""),
-            small.clone(),
-        ];
+        let batch = [small.clone(), small.clone(), put(TABLE, SCOPE, &order, ""), small.clone()];
         is_too_large(&store, &batch, 2, limits.key_bytes);
         let key = Key::new(SCOPE, &order);
-        is_too_large(
-            &store,
-            &[Write::Delete { table: TABLE, key }],
-            0,
-            limits.key_bytes,
-        );
+        is_too_large(&store, &[Write::Delete { table: TABLE, key }], 0, limits.key_bytes);
     }
     if limits.value_bytes < ENOUGH {
         let large = put(TABLE, SCOPE, b"large", vec![1; limits.value_bytes + 1]);
@@ -75,10 +65,7 @@ pub fn one_beyond_a_limit_is_named_and_nothing_is_stored<S: Store>(make: impl Fn
 
 fn is_too_large(store: &impl Store, batch: &[Write], write: usize, max: usize) {
     let before = picture(store);
-    assert_eq!(
-        store.commit(OWNER, batch),
-        Err(StoreError::TooLarge { write, max })
-    );
+    assert_eq!(store.commit(OWNER, batch), Err(StoreError::TooLarge { write, max }));
     assert!(picture(store) == before, "a refused batch changes nothing");
 }
 
@@ -87,45 +74,27 @@ fn the_longest_key_is_stored(store: &impl Store) {
     commit(store, &[put(TABLE, SCOPE, &order, "value")]);
     assert_eq!(value(store, TABLE, SCOPE, &order), Some(b"value".to_vec()));
     let visited = entries(store, TABLE, Range::scope(SCOPE), Direction::Forward);
-    assert_eq!(
-        visited,
-        [(
-            Key::new(SCOPE, &order).as_bytes().to_vec(),
-            b"value".to_vec()
-        )]
-    );
+    assert_eq!(visited, [(Key::new(SCOPE, &order).as_bytes().to_vec(), b"value".to_vec())]);
 }
 
 fn the_longest_value_is_stored(store: &impl Store) {
     let key_len = Key::SCOPE_LEN + 5;
     let limits = store.limits();
-    let len = limits
-        .value_bytes
-        .min(limits.batch_bytes - key_len)
-        .min(ENOUGH);
+    let len = limits.value_bytes.min(limits.batch_bytes - key_len).min(ENOUGH);
     let large = noise(len, 4);
     commit(store, &[put(TABLE, SCOPE, b"large", large.clone())]);
-    assert!(
-        value(store, TABLE, SCOPE, b"large") == Some(large.clone()),
-        "the value comes back"
-    );
+    assert!(value(store, TABLE, SCOPE, b"large") == Some(large.clone()), "the value comes back");
     for direction in [Direction::Forward, Direction::Reverse] {
         let visited = entries(store, TABLE, Range::default(), direction);
         assert_eq!(visited.len(), 1);
-        assert!(
-            visited.into_iter().all(|(_, value)| value == large),
-            "{direction:?}"
-        );
+        assert!(visited.into_iter().all(|(_, value)| value == large), "{direction:?}");
     }
 }
 
 fn the_most_writes_are_stored(store: &impl Store) {
     let limits = store.limits();
     let write_len = Key::SCOPE_LEN + 4;
-    let count = limits
-        .batch_writes
-        .min(limits.batch_bytes / write_len)
-        .min(MANY_WRITES);
+    let count = limits.batch_writes.min(limits.batch_bytes / write_len).min(MANY_WRITES);
     let batch: Vec<_> = numbered(count).collect();
     commit(store, &batch);
     let visited = entries(store, TABLE, Range::scope(SCOPE), Direction::Forward);
@@ -141,19 +110,14 @@ fn the_most_bytes_are_stored(store: &impl Store) {
     let batch = full_batch(store);
     commit(store, &batch);
     let stored = entries(store, TABLE, Range::scope(SCOPE), Direction::Forward);
-    let stored: usize = stored
-        .into_iter()
-        .map(|(key, value)| key.len() + value.len())
-        .sum();
+    let stored: usize = stored.into_iter().map(|(key, value)| key.len() + value.len()).sum();
     let sent: usize = batch.iter().map(Write::size).sum();
     assert_eq!(stored, sent);
 }
 
 /// Writes without a value.
 fn numbered(count: usize) -> impl Iterator<Item = Write> {
-    (0_u32..)
-        .take(count)
-        .map(|order| put(TABLE, SCOPE, &order.to_be_bytes(), ""))
+    (0_u32..).take(count).map(|order| put(TABLE, SCOPE, &order.to_be_bytes(), ""))
 }
 
 /// As many bytes as the store takes, within reason, in as few writes as it can be.

@@ -16,13 +16,7 @@ use super::kit::{Entry, OWNER, broken, claimed, entries, noise};
 enum Op {
     Commit(Vec<Write>),
     Get(Table, Key),
-    Scan {
-        table: Table,
-        scope: Option<Scope>,
-        from: Order,
-        to: Order,
-        direction: Direction,
-    },
+    Scan { table: Table, scope: Option<Scope>, from: Order, to: Order, direction: Direction },
 }
 
 type Order = Option<Vec<u8>>;
@@ -36,11 +30,7 @@ type Model = BTreeMap<(Table, Vec<u8>), Vec<u8>>;
 ///
 /// The histories are the same in each run.
 pub fn random_histories_match_an_ordered_map<S: Store>(make: impl Fn() -> S) {
-    let config = Config {
-        cases: 96,
-        failure_persistence: None,
-        ..Config::default()
-    };
+    let config = Config { cases: 96, failure_persistence: None, ..Config::default() };
     let random = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     let outcome = TestRunner::new_with_rng(config, random).run(&history(), |ops| {
         follow(&claimed(&make), ops);
@@ -64,38 +54,18 @@ fn follow(store: &impl Store, ops: Vec<Op>) {
             }
             Op::Get(table, key) => {
                 let expected = model.get(&(table, key.as_bytes().to_vec()));
-                assert_eq!(
-                    store.get(table, &key).as_ref().map(Option::as_ref),
-                    Ok(expected)
-                );
+                assert_eq!(store.get(table, &key).as_ref().map(Option::as_ref), Ok(expected));
             }
-            Op::Scan {
-                table,
-                scope,
-                from,
-                to,
-                direction,
-            } => {
-                let range = Range {
-                    scope,
-                    from: from.as_deref(),
-                    to: to.as_deref(),
-                };
+            Op::Scan { table, scope, from, to, direction } => {
+                let range = Range { scope, from: from.as_deref(), to: to.as_deref() };
                 let expected = visited(&model, table, range, direction);
-                assert_eq!(
-                    entries(store, table, range, direction),
-                    expected,
-                    "{range:?}"
-                );
+                assert_eq!(entries(store, table, range, direction), expected, "{range:?}");
             }
         }
     }
     for table in Table::ALL {
         let expected = visited(&model, table, Range::default(), Direction::Forward);
-        assert_eq!(
-            entries(store, table, Range::default(), Direction::Forward),
-            expected
-        );
+        assert_eq!(entries(store, table, Range::default(), Direction::Forward), expected);
     }
 }
 
@@ -165,12 +135,7 @@ fn table() -> impl Strategy<Value = Table> {
 fn scope() -> impl Strategy<Value = Scope> {
     let mut below_last = [0xFF; Key::SCOPE_LEN];
     below_last[Key::SCOPE_LEN - 1] = 0xFE;
-    select(vec![
-        [0; Key::SCOPE_LEN],
-        [0x7F; Key::SCOPE_LEN],
-        [0x80; Key::SCOPE_LEN],
-        below_last,
-    ])
+    select(vec![[0; Key::SCOPE_LEN], [0x7F; Key::SCOPE_LEN], [0x80; Key::SCOPE_LEN], below_last])
 }
 
 fn key() -> impl Strategy<Value = Key> {

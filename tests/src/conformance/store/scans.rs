@@ -18,12 +18,7 @@ pub fn scans_go_forward_and_in_reverse<S: Store>(make: impl Fn() -> S) {
     let forward = entries(&store, TABLE, Range::scope(SCOPE), Forward);
     let mut reverse = entries(&store, TABLE, Range::scope(SCOPE), Reverse);
     let expected: Vec<_> = (b'a'..=b'f')
-        .map(|letter| {
-            (
-                Key::new(SCOPE, &[letter]).as_bytes().to_vec(),
-                noise(40, letter),
-            )
-        })
+        .map(|letter| (Key::new(SCOPE, &[letter]).as_bytes().to_vec(), noise(40, letter)))
         .collect();
     assert_eq!(forward, expected, "whole keys, in order, with their values");
     reverse.reverse();
@@ -45,23 +40,11 @@ pub fn scans_start_inclusive_and_end_exclusive<S: Store>(make: impl Fn() -> S) {
         (Some(b"f"), Some(b"g"), "f"),
     ];
     for (from, to, letters) in cases {
-        let range = Range {
-            scope: Some(SCOPE),
-            from,
-            to,
-        };
+        let range = Range { scope: Some(SCOPE), from, to };
         let mut expected: Vec<_> = letters.bytes().map(|letter| vec![letter]).collect();
-        assert_eq!(
-            orders(&store, range, Forward),
-            expected,
-            "{from:?} to {to:?}"
-        );
+        assert_eq!(orders(&store, range, Forward), expected, "{from:?} to {to:?}");
         expected.reverse();
-        assert_eq!(
-            orders(&store, range, Reverse),
-            expected,
-            "{from:?} to {to:?}, reverse"
-        );
+        assert_eq!(orders(&store, range, Reverse), expected, "{from:?} to {to:?}, reverse");
     }
 }
 
@@ -79,11 +62,7 @@ pub fn a_scan_of_a_whole_table_ignores_the_bounds<S: Store>(make: impl Fn() -> S
         .flat_map(|scope| [Key::new(*scope, b""), Key::new(*scope, b"x")])
         .map(|key| key.as_bytes().to_vec())
         .collect();
-    let bounded = Range {
-        scope: None,
-        from: Some(b"x"),
-        to: Some(b"a"),
-    };
+    let bounded = Range { scope: None, from: Some(b"x"), to: Some(b"a") };
     for range in [Range::default(), bounded] {
         assert_eq!(keys(&store, range, Forward), expected);
     }
@@ -103,10 +82,7 @@ pub fn a_scan_of_an_empty_range_visits_nothing<S: Store>(make: impl Fn() -> S) {
     ];
     for range in ranges {
         for direction in [Forward, Reverse] {
-            assert!(
-                keys(&store, range, direction).is_empty(),
-                "{range:?} {direction:?}"
-            );
+            assert!(keys(&store, range, direction).is_empty(), "{range:?} {direction:?}");
         }
     }
     assert!(entries(&store, Table::Event, Range::default(), Forward).is_empty());
@@ -120,11 +96,7 @@ pub fn a_scan_stops_when_told<S: Store>(make: impl Fn() -> S) {
             let mut visited = Vec::new();
             let answer = store.scan(TABLE, range, direction, &mut |key, _| {
                 visited.push(super::kit::order_of(key));
-                if visited.len() == 2 {
-                    ControlFlow::Break(())
-                } else {
-                    ControlFlow::Continue(())
-                }
+                if visited.len() == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             });
             assert_eq!(answer, Ok(()), "being told to stop is no error");
             assert_eq!(visited, expected, "{direction:?}");
@@ -171,21 +143,10 @@ pub fn keys_sort_as_unsigned_bytes<S: Store>(make: impl Fn() -> S) {
     }
     for (low, from) in sorted.iter().enumerate() {
         for (high, to) in sorted.iter().enumerate().skip(low) {
-            let mut expected = sorted
-                .iter()
-                .take(high)
-                .skip(low)
-                .cloned()
-                .collect::<Vec<_>>();
-            assert_eq!(
-                orders(&store, Range::within(SCOPE, from, to), Forward),
-                expected
-            );
+            let mut expected = sorted.iter().take(high).skip(low).cloned().collect::<Vec<_>>();
+            assert_eq!(orders(&store, Range::within(SCOPE, from, to), Forward), expected);
             expected.reverse();
-            assert_eq!(
-                orders(&store, Range::within(SCOPE, from, to), Reverse),
-                expected
-            );
+            assert_eq!(orders(&store, Range::within(SCOPE, from, to), Reverse), expected);
         }
     }
 }
@@ -206,17 +167,10 @@ pub fn a_scan_never_sees_half_a_batch<S: Store>(make: impl Fn() -> S) {
         });
         let mut direction = Forward;
         while !is_done.load(Ordering::Acquire) {
-            direction = if direction == Forward {
-                Reverse
-            } else {
-                Forward
-            };
+            direction = if direction == Forward { Reverse } else { Forward };
             let visited = entries(&store, TABLE, Range::scope(SCOPE), direction);
             let len = visited.len();
-            assert!(
-                len == 0 || len == usize::from(count),
-                "{len} keys of {count}"
-            );
+            assert!(len == 0 || len == usize::from(count), "{len} keys of {count}");
             let mut values = visited.iter().map(|(_, value)| value);
             let first = values.next();
             let is_whole = values.all(|value| Some(value) == first);
@@ -226,10 +180,8 @@ pub fn a_scan_never_sees_half_a_batch<S: Store>(make: impl Fn() -> S) {
 }
 
 fn letters<S: Store>(make: &impl Fn() -> S) -> S {
-    let writes: Vec<Write> = b"cafebd"
-        .iter()
-        .map(|letter| put(TABLE, SCOPE, &[*letter], noise(40, *letter)))
-        .collect();
+    let writes: Vec<Write> =
+        b"cafebd".iter().map(|letter| put(TABLE, SCOPE, &[*letter], noise(40, *letter))).collect();
     let store = holding(make, &writes);
     for neighbour in [[0x50; 16], [0x52; 16]] {
         commit(&store, &[put(Table::Message, neighbour, b"c", "neighbour")]);
@@ -238,19 +190,14 @@ fn letters<S: Store>(make: &impl Fn() -> S) -> S {
 }
 
 fn keys(store: &impl Store, range: Range<'_>, direction: Direction) -> Vec<Vec<u8>> {
-    entries(store, TABLE, range, direction)
-        .into_iter()
-        .map(|(key, _)| key)
-        .collect()
+    entries(store, TABLE, range, direction).into_iter().map(|(key, _)| key).collect()
 }
 
 fn generation(round: u8, count: u16) -> Vec<Write> {
     if round % 5 == 4 {
         return vec![delete_scope(TABLE, SCOPE)];
     }
-    (0..count)
-        .map(|order| put(TABLE, SCOPE, &order.to_be_bytes(), [round]))
-        .collect()
+    (0..count).map(|order| put(TABLE, SCOPE, &order.to_be_bytes(), [round])).collect()
 }
 
 struct SetOnDrop<'a>(&'a AtomicBool);
