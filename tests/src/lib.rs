@@ -32,3 +32,8 @@ pub mod fuzz;
 pub mod rogue;
 pub mod sim_relay;
 pub mod world;
+
+/// The programs of the README compile and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

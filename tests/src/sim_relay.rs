@@ -107,7 +107,7 @@ impl SimRelay {
         let log = self.logs.entry((topic.clone(), branch)).or_default();
         let head = log.last().map_or(Cursor::START, Record::cursor);
         // Sequences are not dense: readers must not count on it.
-        let seq = Seq(head.seq.0 + 1 + u64::from(payload.len() % 3 == 0));
+        let seq = Seq(head.seq.0 + 1 + u64::from(payload.len().is_multiple_of(3)));
         let record = Record::chained(topic, seq, head.seq, &head.hash, payload);
         log.push(record.clone());
         record

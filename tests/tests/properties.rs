@@ -1,4 +1,5 @@
 //! What holds in every world, whatever happens in it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use conclave_testkit::{
     chaos::{Chaos, Weather, calm_down},

@@ -1,5 +1,6 @@
 //! What a malicious member does (scenarios 25–27, 31, 86, 89, 90, 101), and what everybody judges
 //! the same (87).
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::collections::{BTreeMap, BTreeSet};
 

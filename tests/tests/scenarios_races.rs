@@ -1,4 +1,5 @@
 //! Races, windows and rejoining (scenarios 36, 62–67, 71, 88, 91, 98, 100).
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::sync::Arc;
 

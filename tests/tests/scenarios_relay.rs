@@ -1,4 +1,5 @@
 //! What a malicious or broken relay does (scenarios 1–10, 22, 23, 62, 92, 99).
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use conclave_core::{
     delivery::{Event, Parked, Rejection, WelcomeRejection},

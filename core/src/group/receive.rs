@@ -3,7 +3,7 @@
 use conclave_proto::{Envelope, Epoch, Mark, Record, Timestamp, TransmitId};
 
 use super::{
-    Group, Standing, TRAIL,
+    Group, TRAIL,
     apply::Valid,
     outbox::{Outgoing, OwnMessage},
 };

@@ -209,12 +209,6 @@ impl Capture {
         }
         Ok(())
     }
-
-    /// The kinds and names that are stored, for tests.
-    #[cfg(test)]
-    pub(crate) fn stored(&self) -> std::collections::BTreeSet<RecordKey> {
-        self.0.borrow().base.keys().cloned().collect()
-    }
 }
 
 fn order((kind, name): &RecordKey) -> Vec<u8> {

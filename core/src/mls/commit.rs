@@ -1,7 +1,6 @@
 //! Commits, as facts that the rules of a group are applied to, and as plans to carry out.
 
 use conclave_proto::{
-    InstallationId,
     group::{ContextExtension, DELTA_PROPOSAL, Flags, LeafCredential},
     package::kem,
 };
@@ -147,10 +146,6 @@ impl AddedLeaf {
     pub(crate) const fn fits(self, flags: Flags) -> bool {
         self.post_quantum || !flags.has(Flags::POST_QUANTUM)
     }
-
-    pub(crate) const fn installation(self) -> InstallationId {
-        self.credential.installation
-    }
 }
 
 impl Mls {
@@ -217,6 +212,8 @@ fn no_commit() -> MlsError {
     MlsError("the library staged nothing".into())
 }
 
+// The library's enum: whatever it may be one day, a commit is private or it is not sent.
+#[allow(clippy::wildcard_enum_match_arm)]
 fn private_bytes(message: &openmls::prelude::MlsMessageOut) -> Result<Vec<u8>, MlsError> {
     match message.body() {
         MlsMessageBodyOut::PrivateMessage(_) => message.to_bytes().map_err(MlsError::from),

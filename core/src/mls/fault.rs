@@ -50,6 +50,8 @@ impl From<ProcessError> for Fault {
     }
 }
 
+// The library's errors are many and grow: what is not named here is a refusal like any other.
+#[allow(clippy::wildcard_enum_match_arm)]
 impl Fault {
     fn of_commit(error: &StageCommitError) -> Self {
         use ApplyUpdatePathError as Path;

@@ -1,9 +1,9 @@
 //! The one door to the MLS library.
 //!
 //! Nothing outside this module names a type of the library. Inside: its cryptography and
-//! randomness come from the engine ([`crypto`]), its storage is a capture in memory from which a
-//! step takes its writes ([`capture`]), and what it reports is turned into facts that the rules of
-//! a group are applied to ([`commit`]).
+//! randomness come from the engine (`crypto`), its storage is a capture in memory from which a
+//! step takes its writes (`capture`), and what it reports is turned into facts that the rules of
+//! a group are applied to (`commit`).
 
 mod capture;
 mod commit;
@@ -34,9 +34,9 @@ use openmls_traits::{
 };
 use tls_codec::DeserializeBytes as _;
 
-pub(crate) use commit::{CommitFacts, CommitPlan, ForeignCommit, StagedOwn, WelcomeParts};
+pub(crate) use commit::{CommitFacts, CommitPlan, ForeignCommit, StagedOwn};
 pub(crate) use fault::Fault;
-pub(crate) use join::{JoinFault, Joining};
+pub(crate) use join::Joining;
 pub use package::{PackageError, VerifiedPackage};
 pub(crate) use package::{PackageSecrets, new_package};
 
@@ -133,7 +133,7 @@ pub(crate) struct Parsed {
 /// What a processed message turned out to be.
 pub(crate) enum Inside {
     /// A message of a member.
-    Application { sender: LeafCredential, leaf: u32, plaintext: Vec<u8> },
+    Application { sender: LeafCredential, plaintext: Vec<u8> },
     /// A commit of another member, staged.
     Commit(Box<ForeignCommit>),
     /// Claims this installation's own leaf; not authenticated by the library.
@@ -267,7 +267,6 @@ impl Mls {
         match processed.into_content() {
             ProcessedMessageContent::ApplicationMessage(message) => Ok(Inside::Application {
                 sender: credential.ok_or(Fault::Unverified)?,
-                leaf: sender,
                 plaintext: message.into_bytes(),
             }),
             ProcessedMessageContent::StagedCommitMessage(staged) => {
