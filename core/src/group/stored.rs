@@ -312,9 +312,111 @@ pub fn read_message(
 mod tests {
     use std::collections::BTreeSet;
 
+    use conclave_proto::{
+        ChainHash, Cursor, Epoch, InboxId, InstallationId, IntentId, Mark, MessageId, Seq,
+        Timestamp, TransmitId, codec::Wire, identity::hex, message::Body,
+    };
     use proptest::prelude::*;
 
-    use super::SenderLog;
+    use super::{
+        Intent, KeptCommit, KeptWelcome, Meta, PastEpoch, Recipient, SenderLog, Standing,
+        StoredMessage, Wish, WishedInbox,
+    };
+
+    fn meta() -> Meta {
+        Meta {
+            cursor: Cursor { seq: Seq(300), hash: ChainHash([1; 32]) },
+            standing: Standing::Stuck { at: Seq(1), removal: true, since: Timestamp(2) },
+            marks: 3,
+            messages: 4,
+            previous: MessageId([5; 32]),
+            intents: 6,
+            outgoing: 7,
+            joined: Timestamp(8),
+            update_by: Timestamp(9),
+            last_path: Some(Timestamp(10)),
+            past: vec![PastEpoch { epoch: Epoch(11), ended: Timestamp(12), settings: None }],
+        }
+    }
+
+    fn kept() -> KeptCommit {
+        let recipient = Recipient {
+            installation: InstallationId([1; 32]),
+            reference: [2; 32],
+            algorithm: 3,
+            key: vec![4],
+            secrets: vec![5],
+        };
+        KeptCommit {
+            epoch: Epoch(1),
+            mark: Mark([2; 16]),
+            payload: vec![3],
+            staged: vec![4],
+            delta: Some(vec![5]),
+            intents: vec![IntentId(6)],
+            welcome: Some(KeptWelcome {
+                group_info: vec![7],
+                tree: vec![8],
+                recipients: vec![recipient],
+            }),
+            refused: true,
+        }
+    }
+
+    fn message() -> StoredMessage {
+        StoredMessage {
+            id: MessageId([1; 32]),
+            inbox: InboxId([2; 32]),
+            installation: InstallationId([3; 32]),
+            epoch: Epoch(4),
+            counter: 5,
+            key: [6; 16],
+            time: Timestamp(7),
+            body: Body::Content(vec![8]),
+        }
+    }
+
+    fn of(byte: u8, n: usize) -> String {
+        hex(&vec![byte; n])
+    }
+
+    /// E10: golden bytes of what a group stores; old stores open for ever.
+    #[test]
+    fn the_stored_forms_are_frozen() {
+        let wished =
+            WishedInbox { inbox: InboxId([1; 32]), log: vec![vec![2]], packages: vec![vec![3]] };
+        let wish = |wish| hex(&Intent { wish }.encode());
+        let mut log = SenderLog::default();
+        log.note(5);
+        log.note(9);
+        let golden = [
+            (
+                hex(&meta().encode()),
+                format!("01ac02{}010101020304{}06070809010a010b0c00", of(1, 32), of(5, 32)),
+            ),
+            (
+                hex(&kept().encode()),
+                format!(
+                    "0101{}01030104010105010601010701 0801{}{}030104010501",
+                    of(2, 16),
+                    of(1, 32),
+                    of(2, 32)
+                ),
+            ),
+            (
+                hex(&message().encode()),
+                format!("01{}{}{}0405{}07000108", of(1, 32), of(2, 32), of(3, 32), of(6, 16)),
+            ),
+            (wish(Wish::Add(vec![wished])), format!("010001{}010102010103", of(1, 32))),
+            (wish(Wish::Remove(vec![InboxId([1; 32])])), format!("010101{}", of(1, 32))),
+            (wish(Wish::UpdateKeys), "0102".into()),
+            (hex(&log.encode()), "010205050909".into()),
+        ];
+        for (stored, golden) in golden {
+            assert_eq!(stored, golden.replace(' ', ""));
+        }
+        assert_eq!(TransmitId([1; 16]).as_bytes().len(), 16);
+    }
 
     proptest! {
         /// G14: what was received is known exactly while the holes are few.

@@ -1,0 +1,192 @@
+//! Golden bytes of the wire types (E10): what was written once is read for ever.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use conclave_proto::{
+    Cursor, Epoch, GroupId, InboxId, InstallationId, Seq, Timestamp, Wire,
+    codec::encode_bare,
+    group::{
+        Flags, GroupState, InboxChange, Policy, Right, RosterEntry, SettingChange, Settings,
+        StateDelta,
+    },
+    id::ChainHash,
+    identity::{Account, Action, IdentityState, IdentityUpdate, Member, Signature, hex},
+    package::{PackageExtension, PackageUpload, kem},
+    welcome::{SealedWelcome, WelcomeBody, WelcomePointer},
+};
+
+fn account() -> Account {
+    Account::ed25519([1; 32])
+}
+
+fn identity() -> IdentityState {
+    IdentityState {
+        inbox: InboxId([2; 32]),
+        sequence: 300,
+        head: [3; 32],
+        recovery: account(),
+        accounts: BTreeSet::from([account()]),
+        installations: BTreeMap::from([(InstallationId([4; 32]), account())]),
+        spent: BTreeSet::from([[5; 16]]),
+    }
+}
+
+fn check<T: Wire>(name: &str, value: &T, golden: &str) {
+    let bytes = value.encode();
+    assert_eq!(hex(&bytes), golden.replace(char::is_whitespace, ""), "{name}");
+    assert_eq!(T::decode_canonical(&bytes).expect(name).encode(), bytes, "{name}");
+}
+
+/// `n` bytes of `byte`, in hex.
+fn of(byte: u8, n: usize) -> String {
+    hex(&vec![byte; n])
+}
+
+#[test]
+fn the_encoding_of_an_identity_update_is_frozen() {
+    let update = IdentityUpdate {
+        inbox: InboxId([2; 32]),
+        previous: [3; 32],
+        time: Timestamp(300),
+        actions: vec![
+            Action::Create { account: account(), nonce: 7 },
+            Action::Add { member: Member::Installation(InstallationId([4; 32])), by: account() },
+            Action::Revoke { member: Member::Account(account()) },
+            Action::ChangeRecovery { account: account() },
+        ],
+        signatures: vec![Signature {
+            signer: Member::Account(account()),
+            scheme: 0,
+            bytes: vec![9; 3],
+        }],
+    };
+    let account = format!("0120{}", of(1, 32));
+    let golden = format!(
+        "01 {} {} ac02 04 00{account}07 01 01{} {account} 0200{account} 03{account} \
+         01 00{account} 00 03090909",
+        of(2, 32),
+        of(3, 32),
+        of(4, 32),
+    );
+    check("identity update", &update, &golden);
+}
+
+#[test]
+fn the_encoding_of_a_group_state_is_frozen() {
+    let settings = Settings {
+        rules: 1,
+        flags: Flags::POST_QUANTUM,
+        policy: Policy { remove: Right::Admins, post: Right::Nobody, ..Policy::OPEN },
+        admins: BTreeSet::new(),
+        super_admins: BTreeSet::from([InboxId([2; 32])]),
+        fields: BTreeMap::from([(1, b"hi".to_vec())]),
+        home: vec![],
+    };
+    let entry = RosterEntry {
+        identity: identity(),
+        incarnation: Epoch(6),
+        absent: BTreeSet::from([InstallationId([4; 32])]),
+    };
+    let state = GroupState { settings, roster: BTreeMap::from([(InboxId([2; 32]), entry)]) };
+    let account = format!("0120{}", of(1, 32));
+    let golden = format!(
+        "01 01 01 000100020203 00 01{two} 01 01 026869 00 01 {two} {two} ac02 {three} {account} \
+         01{account} 01{four}{account} 01{five} 06 01{four}",
+        two = of(2, 32),
+        three = of(3, 32),
+        four = of(4, 32),
+        five = of(5, 16),
+    );
+    check("group state", &state, &golden);
+}
+
+#[test]
+fn the_encoding_of_a_state_delta_is_frozen() {
+    let delta = StateDelta {
+        inboxes: BTreeMap::from([
+            (
+                InboxId([1; 32]),
+                InboxChange::Join { entries: vec![vec![7]], absent: BTreeSet::new() },
+            ),
+            (InboxId([2; 32]), InboxChange::Follow { entries: vec![], absent: BTreeSet::new() }),
+            (InboxId([3; 32]), InboxChange::Leave),
+        ]),
+        settings: vec![
+            SettingChange::Field(1, None),
+            SettingChange::Policy(Policy::OPEN),
+            SettingChange::Admin(InboxId([1; 32]), true),
+            SettingChange::SuperAdmin(InboxId([1; 32]), false),
+            SettingChange::Rules(2),
+        ],
+        statements: vec![vec![8]],
+    };
+    let golden = format!(
+        "01 03 {one} 00 01 01 07 00 {two} 01 00 00 {three} 02 \
+         05 000100 01000000020200 02{one}01 03{one}00 0402 01 01 08",
+        one = of(1, 32),
+        two = of(2, 32),
+        three = of(3, 32),
+    );
+    check("state delta", &delta, &golden);
+}
+
+#[test]
+fn the_encodings_of_packages_and_welcomes_are_frozen() {
+    let extension =
+        PackageExtension { algorithm: kem::X_WING, key: vec![1; 2], expires: Timestamp(1) };
+    check("package extension", &extension, "01 fac801 020101 01");
+
+    let (inbox, installation) = (InboxId([1; 32]), InstallationId([2; 32]));
+    let upload =
+        PackageUpload { inbox, installation, counter: 3, package: vec![4], signature: vec![5] };
+    let golden = format!("01 {}{} 03 0104 0105", of(1, 32), of(2, 32));
+    check("package upload", &upload, &golden);
+
+    let sealed = SealedWelcome {
+        algorithm: kem::X_WING,
+        recipient: [1; 32],
+        encapsulated: vec![2],
+        ciphertext: vec![3],
+    };
+    check("sealed welcome", &sealed, &format!("01 fac801 {} 0102 0103", of(1, 32)));
+
+    let pointer = WelcomePointer {
+        group: GroupId([1; 16]),
+        body: [2; 32],
+        body_key: [3; 32],
+        secrets: vec![4],
+        start: Cursor { seq: Seq(5), hash: ChainHash([6; 32]) },
+        commit: [7; 32],
+        inviter: InboxId([8; 32]),
+        inviter_installation: InstallationId([9; 32]),
+        signature: vec![10],
+    };
+    let golden = format!(
+        "01 {}{}{} 0104 05{} {}{}{} 010a",
+        of(1, 16),
+        of(2, 32),
+        of(3, 32),
+        of(6, 32),
+        of(7, 32),
+        of(8, 32),
+        of(9, 32)
+    );
+    check("welcome pointer", &pointer, &golden);
+
+    let body = WelcomeBody { group_info: vec![1], tree: vec![2], state: vec![3] };
+    check("welcome body", &body, "01 0101 0102 0103");
+}
+
+/// Signed bytes are frozen like encodings.
+#[test]
+fn what_is_signed_starts_with_its_own_context() {
+    let upload = PackageUpload::signed_bytes(&InboxId([1; 32]), &InstallationId([2; 32]), 3, b"p");
+    assert_eq!(upload.len(), 26 + 32 + 32 + 8 + 1);
+    assert!(upload.starts_with(b"conclave package upload v1"));
+    assert_eq!(
+        hex(&SealedWelcome::info(kem::X_WING, &[1; 32])),
+        format!("{}01647a{}", hex(b"conclave welcome"), of(1, 32))
+    );
+    assert_eq!(encode_bare(&account()).len(), 34);
+}
