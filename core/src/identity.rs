@@ -10,7 +10,7 @@ mod verify;
 
 pub use challenge::challenge_text;
 pub use draft::Draft;
-pub use fold::{IdentityFault, Read, fold, read_log};
+pub use fold::{IdentityFault, Read, accepted, fold, read_log, read_strictly};
 pub use verify::INSTALLATION_CONTEXT;
 #[cfg(feature = "std")]
 pub(crate) use verify::ed25519;

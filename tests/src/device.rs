@@ -267,6 +267,8 @@ impl Device {
         let log = relay.log(self.index, &topic);
         let next = log.partition_point(|record| record.seq <= cursor);
         let first = next.saturating_sub(overlap);
+        // A parked group looks at everything behind the commit it stands before.
+        let limit = if group.standing().parked().is_some() { log.len() } else { limit };
         let end = log.len().min(next + limit);
         let batch = log.get(first..end).unwrap_or_default().to_vec();
         self.handle_batch(now, id, &batch)

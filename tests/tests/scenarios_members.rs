@@ -82,7 +82,7 @@ fn one(inbox: conclave_proto::InboxId, change: InboxChange) -> StateDelta {
     StateDelta { inboxes: BTreeMap::from([(inbox, change)]), ..StateDelta::default() }
 }
 
-/// Scenario 27: another credential, inbox or signature key in the leaf of a commit's update path.
+/// S6, S10, scenario 27: another credential, inbox or signature key in the leaf of a commit's update path.
 #[test]
 fn a_path_leaf_with_another_credential_is_invalid_for_all() {
     let (mut world, group) = trio(1);
@@ -165,6 +165,27 @@ fn a_commit_with_wrong_identity_entries_is_invalid_for_all() {
         all_reject(&mut world, group, CommitFault::Identity);
         assert!(round < 2);
     }
+}
+
+/// I7, scenario 86: junk in front of somebody's next entry would push the count of its log ahead;
+/// a commit carries accepted entries only.
+#[test]
+fn a_commit_with_an_entry_that_does_not_count_is_invalid_for_all() {
+    let (mut world, group) = trio(12);
+    let inbox = world.people[1].inbox;
+    let junk = InboxChange::Follow { entries: vec![b"junk".to_vec()], absent: BTreeSet::new() };
+    let proposals = delta_and_context(&world, group, 2, &one(inbox, junk));
+    let commit = Rogue::of(&world, 2, group).commit(proposals);
+    world.inject(group, commit);
+    all_reject(&mut world, group, CommitFault::Identity);
+    // A log with junk in it still gives its new devices to the group.
+    world.people[1].log.push(b"junk that the relay let pass".to_vec());
+    let second = world.add_device(1);
+    world.run_uploads();
+    assert!(world.add(0, group, &[1]));
+    world.settle();
+    assert!(is_member(&world.devices[second], group));
+    world.check();
 }
 
 /// G1: leaves that the roster does not give, in both directions.
@@ -286,12 +307,13 @@ fn removing_and_adding_one_installation_at_once_is_invalid_for_all() {
             .validate(rogue.provider.crypto(), ProtocolVersion::Mls10)
             .unwrap()
     };
-    let keep = world.people[1].log.clone();
+    let second = world.add_device(1);
+    let second = world.devices[second].installation.id();
     let change = one(
         world.people[1].inbox,
         InboxChange::Follow {
-            entries: vec![b"junk moves the sequence".to_vec()],
-            absent: BTreeSet::new(),
+            entries: vec![world.people[1].log[1].clone()],
+            absent: BTreeSet::from([second]),
         },
     );
     let mut proposals = delta_and_context(&world, group, 2, &change);
@@ -305,7 +327,6 @@ fn removing_and_adding_one_installation_at_once_is_invalid_for_all() {
         matches!(last, Some(Event::Rejected { reason, .. }) if *reason == expected),
         "{last:?}"
     );
-    assert_eq!(world.people[1].log, keep);
     world.settle();
     world.check();
 }

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     delivery::{CommitFault, IntentFault, IntentOutcome},
-    identity::read_log,
+    identity::{accepted, read_strictly},
     mls::{CommitPlan, StagedOwn, VerifiedPackage},
     state::State,
 };
@@ -154,11 +154,12 @@ impl Group {
         packages: BTreeMap<InstallationId, VerifiedPackage>,
         plan: &mut Plan,
     ) -> Result<(), IntentFault> {
-        let entries = wished.log.iter().map(Vec::as_slice);
-        let identity = read_log(wished.inbox, None, entries).ok_or(IntentFault::BadInput)?;
+        let accepted = accepted(wished.inbox, None, wished.log.iter().map(Vec::as_slice));
+        let (_, identity) = accepted.last().ok_or(IntentFault::BadInput)?;
         let active = identity.installations.keys();
         let absent = active.filter(|id| !packages.contains_key(*id)).copied().collect();
-        let change = InboxChange::Join { entries: wished.log.clone(), absent };
+        let entries = accepted.iter().map(|(entry, _)| entry.clone()).collect();
+        let change = InboxChange::Join { entries, absent };
         plan.delta.inboxes.insert(wished.inbox, change);
         plan.adds.extend(packages);
         Ok(())
@@ -173,11 +174,15 @@ impl Group {
         mut packages: BTreeMap<InstallationId, VerifiedPackage>,
         plan: &mut Plan,
     ) -> Result<(), IntentFault> {
-        let read = usize::try_from(entry.identity.sequence).unwrap_or(usize::MAX);
-        let entries: Vec<Vec<u8>> = wished.log.get(read..).unwrap_or_default().to_vec();
-        let identity =
-            read_log(wished.inbox, Some(&entry.identity), entries.iter().map(Vec::as_slice))
-                .ok_or(IntentFault::BadInput)?;
+        // The log has to go through the head that the group cites; what follows is new.
+        let mut behind = accepted(wished.inbox, None, wished.log.iter().map(Vec::as_slice))
+            .into_iter()
+            .skip_while(|(_, state)| state.head != entry.identity.head);
+        behind.next().ok_or(IntentFault::BadInput)?;
+        let entries: Vec<Vec<u8>> = behind.map(|(entry, _)| entry).collect();
+        let read = entries.iter().map(Vec::as_slice);
+        let identity = read_strictly(wished.inbox, Some(&entry.identity), read)
+            .ok_or(IntentFault::BadInput)?;
         let present: BTreeSet<InstallationId> = entry.leaves().copied().collect();
         packages.retain(|id, _| identity.installations.contains_key(id) && !present.contains(id));
         let absent: BTreeSet<InstallationId> = identity

@@ -36,15 +36,16 @@ impl Group {
     /// and the cursor moves on.
     ///
     /// Records that were handled before are passed over. At a hole, at a record of another
-    /// history, or at a commit that cannot be followed, the rest waits: see [`Taken`].
+    /// history, or at a commit that cannot be followed, the rest waits: see [`Taken`]. A group
+    /// that waits before a commit looks for evidence in the whole batch: hand in everything that
+    /// stands behind it.
     pub fn handle_records(&mut self, now: Timestamp, batch: &[Record]) -> Step<Taken> {
         if self.begin().is_err() {
             self.draft = super::Draft::default();
             return self.end(Taken { count: 0, parked: Some(Parked::Entropy), broken: false });
         }
-        let batch = batch.get(..self.limits.batch_records).unwrap_or(batch);
         let mut taken = Taken { count: 0, parked: self.unpark(batch), broken: false };
-        for record in batch {
+        for record in batch.iter().take(self.limits.batch_records) {
             if taken.parked.is_some() || self.draft.broken {
                 break;
             }

@@ -88,6 +88,42 @@ pub fn read_log<'a>(
     state
 }
 
+/// Reads entries on top of a state and keeps those that count: what a commit carries.
+///
+/// A group's state cites accepted entries only. From inside a commit nobody could tell an entry
+/// that was skipped in the log from one that was never in it, and a member could push the count
+/// of somebody's log ahead with junk.
+#[must_use]
+pub fn accepted<'a>(
+    inbox: InboxId,
+    state: Option<&IdentityState>,
+    entries: impl IntoIterator<Item = &'a [u8]>,
+) -> Vec<(Vec<u8>, IdentityState)> {
+    let mut state = state.cloned();
+    let mut kept = Vec::new();
+    for entry in entries {
+        if let Ok(next) = apply(inbox, state.as_ref(), 0, entry) {
+            kept.push((entry.to_vec(), next.clone()));
+            state = Some(next);
+        }
+    }
+    kept
+}
+
+/// Reads entries that all have to count; `None` if one does not, or if they found no inbox.
+#[must_use]
+pub fn read_strictly<'a>(
+    inbox: InboxId,
+    state: Option<&IdentityState>,
+    entries: impl IntoIterator<Item = &'a [u8]>,
+) -> Option<IdentityState> {
+    let mut state = state.cloned();
+    for entry in entries {
+        state = Some(apply(inbox, state.as_ref(), 0, entry).ok()?);
+    }
+    state
+}
+
 fn apply(
     inbox: InboxId,
     state: Option<&IdentityState>,

@@ -10,7 +10,7 @@ use conclave_proto::{
 };
 
 use super::{Entry, State};
-use crate::{delivery::CommitFault, identity::read_log};
+use crate::{delivery::CommitFault, identity::read_strictly};
 
 impl State {
     /// The state after a commit with this delta, by a committer with the rights held before it.
@@ -95,13 +95,13 @@ impl State {
     }
 }
 
-/// Reads entries on top of a state; they have to lead to an inbox, whatever is skipped on the way.
+/// Reads entries on top of a state; every one of them has to count.
 fn read(
     inbox: InboxId,
     before: Option<&IdentityState>,
     entries: &[Vec<u8>],
 ) -> Result<IdentityState, CommitFault> {
-    read_log(inbox, before, entries.iter().map(Vec::as_slice)).ok_or(CommitFault::Identity)
+    read_strictly(inbox, before, entries.iter().map(Vec::as_slice)).ok_or(CommitFault::Identity)
 }
 
 /// Only active installations can be absent.

@@ -81,7 +81,8 @@ fn the_root_changes_with_every_change_and_survives_the_wire() {
 fn a_join_with_a_wrong_identity_entry_is_invalid() {
     let founder = person(1).1.inbox;
     let (inbox, _) = join(2);
-    for entries in [vec![], vec![b"junk".to_vec()], vec![person(3).0]] {
+    let with_junk = vec![person(2).0, b"junk".to_vec()];
+    for entries in [vec![], vec![b"junk".to_vec()], vec![person(3).0], with_junk] {
         let delta = one(inbox, InboxChange::Join { entries, absent: BTreeSet::new() });
         assert_eq!(group().apply(&delta, &founder, Epoch(1)), Err(CommitFault::Identity));
     }
