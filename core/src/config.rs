@@ -30,6 +30,9 @@ pub struct Limits {
     /// Milliseconds that a Welcome waits for the commit and the body that it names: they travel in
     /// other topics and may come later. Short, because later Welcomes wait behind it.
     pub welcome_wait_ms: u64,
+    /// Milliseconds after which the key package before goes although the relay says that there are
+    /// Welcomes left to read: a day, for a relay may say so for ever.
+    pub drain_ms: u64,
     /// Milliseconds a key package is offered for: 90 days, as senders check.
     pub package_ms: u64,
     /// Milliseconds between two rotations of the key package: later triggers join the next one.
@@ -61,6 +64,7 @@ impl Default for Limits {
             past_epoch_ms: 7 * DAY,
             republish_ms: MINUTE,
             welcome_wait_ms: 10 * MINUTE,
+            drain_ms: DAY,
             package_ms: 90 * DAY,
             rotation_ms: 10 * MINUTE,
         }

@@ -313,6 +313,8 @@ pub enum WelcomeRejection {
     BadState,
     /// The group is held already, and this installation was not removed from it (G8).
     AlreadyMember,
+    /// Declined by the application.
+    Declined,
     /// Of a membership that has ended: its commit stands before the removal.
     Replayed,
     /// Sealed classically in a group that requires post-quantum Welcomes (S8).

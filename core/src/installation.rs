@@ -39,10 +39,12 @@ impl Installation {
         &self.key
     }
 
-    /// The mark of an own envelope.
+    /// The mark of an own envelope. `life` tells memberships of one group apart: counters start
+    /// over with each, and marks of an earlier one are known to everybody who was there.
     #[must_use]
-    pub fn mark(&self, topic: &Topic, counter: u64) -> Mark {
-        let full = prf(&self.mark_key, &[&topic.to_bytes(), &counter.to_be_bytes()]);
+    pub fn mark(&self, topic: &Topic, life: u64, counter: u64) -> Mark {
+        let (life, counter) = (life.to_be_bytes(), counter.to_be_bytes());
+        let full = prf(&self.mark_key, &[&topic.to_bytes(), &life, &counter]);
         Mark(*full.first_chunk::<16>().unwrap_or(&[0; 16]))
     }
 

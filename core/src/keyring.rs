@@ -39,6 +39,8 @@ pub struct KeyRing {
     current: Package,
     previous: Option<Package>,
     loads: u64,
+    /// When the last upload was given to the driver; starts over with a load.
+    uploaded: Timestamp,
     /// Since when a Welcome has waited for what it names.
     waiting: Option<(Seq, Timestamp)>,
 }
@@ -99,6 +101,7 @@ impl KeyRing {
             current,
             previous: None,
             loads: 0,
+            uploaded: now,
             waiting: None,
         };
         let mut effects = Effects::default();
@@ -143,6 +146,7 @@ impl KeyRing {
             current,
             previous,
             loads: load,
+            uploaded: Timestamp(0),
             waiting: None,
         };
         Ok(Some(loaded))
@@ -210,6 +214,7 @@ impl KeyRing {
             return self.step(Vec::new(), Effects::default(), ());
         }
         self.ring.acknowledged = true;
+        self.ring.acknowledged_at = now;
         self.ring.drain_to = head;
         let mut effects = Effects::default();
         let mut writes = self.rotate_if_due(now, &mut effects);
@@ -220,13 +225,19 @@ impl KeyRing {
     /// When [`KeyRing::handle_timeout`] has something to do.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Timestamp> {
-        let postponed = self.ring.rotate && self.may_erase();
-        let renewal = self.ring.made.plus_ms(self.limits.package_ms / 2);
+        if !self.ring.acknowledged {
+            return Some(self.uploaded.plus_ms(self.limits.republish_ms));
+        }
+        if !self.ring.rotate {
+            return Some(self.ring.made.plus_ms(self.limits.package_ms / 2));
+        }
         let rotation = self.ring.made.plus_ms(self.limits.rotation_ms);
-        Some(if postponed { rotation.min(renewal) } else { renewal })
+        let drained = if self.is_drained() { rotation } else { self.drain_deadline() };
+        Some(rotation.max(drained))
     }
 
-    /// Rotates what is due: after a Welcome, or because half of the package's time has passed.
+    /// Does what is due: uploads again what was not acknowledged; rotates after a Welcome, or
+    /// because half of the package's time has passed.
     pub fn handle_timeout(&mut self, now: Timestamp) -> Step {
         if now.since_ms(self.ring.made) >= self.limits.package_ms / 2 {
             self.ring.rotate = true;
@@ -235,14 +246,28 @@ impl KeyRing {
         let mut writes = self.rotate_if_due(now, &mut effects);
         if !writes.is_empty() {
             writes.push(self.put_ring());
+        } else if !self.ring.acknowledged && now.since_ms(self.uploaded) >= self.limits.republish_ms
+        {
+            self.uploaded = now;
+            effects.uploads.push(self.upload());
         }
         self.step(writes, effects, ())
     }
 
-    /// The package before may be erased once every Welcome that can still use it has been read.
-    fn may_erase(&self) -> bool {
+    /// Whether every Welcome has been read that can still use the package before.
+    fn is_drained(&self) -> bool {
+        self.previous.is_none() || self.ring.cursor.seq >= self.ring.drain_to
+    }
+
+    /// When the package before goes whatever the relay says of its Welcome topic.
+    const fn drain_deadline(&self) -> Timestamp {
+        self.ring.acknowledged_at.plus_ms(self.limits.drain_ms)
+    }
+
+    /// The package before may be erased once it is drained, or has had its time.
+    fn may_erase(&self, now: Timestamp) -> bool {
         self.previous.is_none()
-            || (self.ring.acknowledged && self.ring.cursor.seq >= self.ring.drain_to)
+            || (self.ring.acknowledged && (self.is_drained() || self.drain_deadline() <= now))
     }
 
     /// A new package; the oldest goes in the same write set, so there are never more than two.
@@ -250,7 +275,7 @@ impl KeyRing {
     fn rotate_if_due(&mut self, now: Timestamp, effects: &mut Effects) -> Vec<Write> {
         let rested =
             now.since_ms(self.ring.made) >= self.limits.rotation_ms || self.ring.rotations == 0;
-        if !self.ring.rotate || !self.may_erase() || !rested {
+        if !self.ring.rotate || !self.may_erase(now) || !rested {
             return Vec::new();
         }
         // Without randomness the trigger stays.
@@ -264,6 +289,7 @@ impl KeyRing {
         self.previous = Some(std::mem::replace(&mut self.current, fresh));
         self.ring.turn(now);
         writes.push(self.put_package(&self.current));
+        self.uploaded = now;
         self.publish(effects);
         writes
     }

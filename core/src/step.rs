@@ -28,6 +28,8 @@ struct Seal;
 pub struct WriteSet {
     lineage: Lineage,
     writes: Vec<Write>,
+    /// The value that made it is not what it was: nothing of it may be stored.
+    broken: bool,
     seal: Arc<Seal>,
 }
 
@@ -111,9 +113,17 @@ impl<T> Step<T> {
     pub fn new(lineage: Lineage, writes: Vec<Write>, effects: Effects, reply: T) -> Self {
         let seal = Arc::new(Seal);
         Self {
-            set: WriteSet { lineage, writes, seal: Arc::clone(&seal) },
+            set: WriteSet { lineage, writes, broken: false, seal: Arc::clone(&seal) },
             pending: Pending { effects, reply, seal },
         }
+    }
+
+    /// A step that failed inside after its value had changed: a committer refuses it and ends the
+    /// lineage, so that the driver does what it does after a store failure: drop and load again.
+    pub(crate) fn broken(lineage: Lineage, reply: T) -> Self {
+        let mut step = Self::new(lineage, Vec::new(), Effects::default(), reply);
+        step.set.broken = true;
+        step
     }
 
     /// What it would store. For previews and tests; storing goes through a [`Committer`].
@@ -175,6 +185,9 @@ impl Committer {
         let mut results = Vec::with_capacity(sets.len());
         let mut group: Vec<WriteSet> = Vec::new();
         for set in sets {
+            if set.broken {
+                self.broken.insert(set.lineage);
+            }
             if !group.is_empty() && !fits(&group, &set, limits) {
                 self.commit_group(store, core::mem::take(&mut group), &mut results);
             }

@@ -58,7 +58,7 @@ impl Envelope {
     /// # Errors
     /// [`DecodeError`]; [`DecodeError::Malformed`] for anything that is not a `PrivateMessage`.
     pub fn decode_group(bytes: &[u8]) -> Result<(Mark, Vec<u8>), DecodeError> {
-        let envelope = Self::decode(bytes)?;
+        let envelope = Self::decode_canonical(bytes)?;
         match envelope.kind {
             EnvelopeKind::Mls(message) if is_private_message(&message) => {
                 Ok((envelope.mark, message))

@@ -29,10 +29,19 @@ pub struct Payload {
 }
 
 /// Content of a message. Grows at the end.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Body {
     /// For the application.
     Content(Vec<u8>),
+}
+
+/// Content is nobody's business but the application's: only its length is printed (S18).
+impl core::fmt::Debug for Body {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Content(content) => write!(f, "Content({} bytes)", content.len()),
+        }
+    }
 }
 
 impl Wire for Payload {

@@ -336,10 +336,8 @@ impl Device {
         let gathered = Gathered {
             commit: relay.at(self.index, &group_topic, invitation.start.seq),
             body: relay.body(invitation.body),
-            held: self
-                .groups
-                .get(&invitation.group)
-                .map(|group| Held { standing: group.standing(), cursor: group.cursor() }),
+            inviter_log: relay.identities.get(&invitation.inviter).cloned().unwrap_or_default(),
+            held: Held::read(self.store.inner(), invitation.group).expect("the store reads"),
         };
         let step = self.ring.handle_welcome(now, record, Some(&gathered));
         match self.drive(step) {

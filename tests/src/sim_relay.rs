@@ -7,8 +7,8 @@ use conclave_core::{
     step::Upload,
 };
 use conclave_proto::{
-    ChainHash, Cursor, InstallationId, Record, Seq, Topic, codec::Wire, package::PackageUpload,
-    record::transmit_id,
+    ChainHash, Cursor, InboxId, InstallationId, Record, Seq, Topic, codec::Wire,
+    package::PackageUpload, record::transmit_id,
 };
 
 /// What a relay does with one publish.
@@ -48,6 +48,8 @@ pub struct SimRelay {
     logs: BTreeMap<(Topic, u32), Vec<Record>>,
     packages: BTreeMap<InstallationId, Vec<Upload>>,
     views: BTreeMap<(usize, Topic), u32>,
+    /// Identity logs, as their owners last published them.
+    pub identities: BTreeMap<InboxId, Vec<Vec<u8>>>,
     lies: VecDeque<Lie>,
     seen: BTreeSet<(Topic, u32, [u8; 16])>,
     /// Whether a payload that is stored already is stored again (scenario 4).

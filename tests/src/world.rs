@@ -109,6 +109,7 @@ impl World {
             .sign_with_account(&account)
             .sign_with_installation(installation.signing_key());
         let log = vec![draft.encode()];
+        self.relay.identities.insert(draft.inbox(), log.clone());
         self.people.push(Person { inbox: draft.inbox(), account, log });
         self.new_device(installation)
     }
@@ -129,6 +130,7 @@ impl World {
             .sign_with_installation(installation.signing_key())
             .encode();
         owner.log.push(entry);
+        self.relay.identities.insert(owner.inbox, owner.log.clone());
         self.new_device(installation)
     }
 
@@ -146,6 +148,7 @@ impl World {
             .sign_with_account(&owner.account)
             .encode();
         owner.log.push(entry);
+        self.relay.identities.insert(owner.inbox, owner.log.clone());
     }
 
     fn new_device(&mut self, installation: Arc<Installation>) -> usize {

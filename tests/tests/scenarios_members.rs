@@ -331,41 +331,92 @@ fn removing_and_adding_one_installation_at_once_is_invalid_for_all() {
     world.check();
 }
 
-/// Scenario 90 (as far as it goes without forged tags): a removal is final for the removed only
-/// when somebody writes in the epoch behind it; a member that read it and still writes in the old
-/// epoch shows that it is void.
+/// Scenario 90 (as far as it goes without forged tags): a removal is not final without evidence.
+/// A member that read it and still writes in the epoch before shows that it is void; one of
+/// another history shows nothing.
 #[test]
-fn a_removal_that_nobody_followed_is_passed_over() {
-    let (mut world, group) = trio(11);
-    let mut rogue = Rogue::of(&world, 2, group);
-    let victim = leaf_index(&rogue, credential(&world, 1));
-    let change = one(world.people[1].inbox, InboxChange::Leave);
-    let mut proposals = delta_and_context(&world, group, 2, &change);
-    proposals.removes.push(victim);
-    let commit = rogue.commit(proposals);
-    // The relay shows the removal to the victim only; the others have another record there.
-    let topic = conclave_proto::Topic::Group(group);
-    world.relay.fork(1, &topic, 1);
-    world.relay.append(&topic, 1, commit);
-    world.fetch(1);
-    assert!(!world.devices[1].groups[&group].standing().is_removed(), "not without evidence");
-    let parked = |event: &Event| matches!(event, Event::Parked { .. });
-    assert_eq!(world.events(1, parked), 1);
-
-    // Two messages of a member; when it wrote the second it had read as far as the removal.
-    for text in [&b"one"[..], b"two"] {
-        world.send(0, group, text).unwrap();
-        world.publish(0);
-        world.fetch(0);
+fn a_removal_that_a_reader_passes_over_is_passed_over() {
+    for other_history in [false, true] {
+        let (mut world, group) = trio(11);
+        let topic = conclave_proto::Topic::Group(group);
+        let mut rogue = Rogue::of(&world, 2, group);
+        let change = one(world.people[1].inbox, InboxChange::Leave);
+        let mut proposals = delta_and_context(&world, group, 2, &change);
+        proposals.removes.push(leaf_index(&rogue, credential(&world, 1)));
+        let commit = rogue.commit(proposals);
+        let at = world.inject(group, commit);
         world.fetch(1);
-        assert!(!is_member(&world.devices[1], group));
+        assert!(!is_member(&world.devices[1], group), "parked");
+        assert!(!world.devices[1].groups[&group].standing().is_removed(), "not without evidence");
+
+        let mut read = world.relay.head(1, &topic);
+        assert_eq!(read.seq, at);
+        if other_history {
+            read.hash.0[0] ^= 1;
+        }
+        let payload = conclave_proto::message::Payload {
+            counter: 2,
+            previous: conclave_proto::MessageId([0; 32]),
+            key: [1; 16],
+            time: world.now,
+            read,
+            body: conclave_proto::message::Body::Content(b"I saw it and stay".to_vec()),
+        };
+        let message = rogue.message(&conclave_core::padding::pad(&payload.encode()));
+        world.inject(group, message);
+        world.fetch(1);
+        let resumed = world.events(1, |event| matches!(event, Event::Resumed { .. }));
+        assert_eq!(resumed, usize::from(!other_history));
+        assert_eq!(is_member(&world.devices[1], group), !other_history);
     }
-    let log = world.relay.log(0, &topic);
-    for payload in log[log.len() - 2..].iter().map(|r| r.payload.clone()).collect::<Vec<_>>() {
-        world.relay.append(&topic, 1, payload);
-    }
-    world.fetch(1);
-    assert!(is_member(&world.devices[1], group), "the removal is passed over");
-    assert_eq!(world.events(1, |event| matches!(event, Event::Resumed { .. })), 1);
-    assert_eq!(world.timeline(1, group).len(), 3 + 2, "what stood behind it is read");
+}
+
+/// Scenarios 104 and 91: the envelope is not authenticated. A commit wrapped under another mark,
+/// or under the mark of somebody's withheld envelope, is judged by everybody alike.
+#[test]
+fn a_commit_under_another_mark_is_the_same_commit() {
+    let (mut world, group) = trio(13);
+    let before = world.devices[0].groups[&group].epoch();
+    world.update_keys(0, group);
+    let commit = world.devices[0].transmits.pop_front().unwrap();
+    let mut envelope = Envelope::decode(&commit.payload).unwrap();
+    envelope.mark = Mark([1; 16]);
+    envelope.beacon = Some([2; 8]);
+    world.inject(group, envelope.encode());
+    world.run();
+    world.check();
+    assert_eq!(world.devices[0].groups[&group].epoch(), before.next(), "the committer follows it");
+
+    world.send(0, group, b"withheld").unwrap();
+    let withheld = world.devices[0].transmits.pop_front().unwrap();
+    let mark = Envelope::decode(&withheld.payload).unwrap().mark;
+    world.update_keys(1, group);
+    let commit = world.devices[1].transmits.pop_front().unwrap();
+    let mut envelope = Envelope::decode(&commit.payload).unwrap();
+    envelope.mark = mark;
+    world.inject(group, envelope.encode());
+    world.settle();
+    world.check();
+    assert_eq!(world.devices[0].groups[&group].epoch(), before.next().next());
+}
+
+/// Scenario 6 and S3: a Welcome cannot name an inviter whose own log does not list the
+/// installation that invites.
+#[test]
+fn a_welcome_in_somebody_elses_name_is_rejected() {
+    let mut world = World::with_people(14, 2);
+    let group = world.create_group(0);
+    assert!(world.add(0, group, &[1]));
+    // The log of the inviter, as everybody else sees it, does not hold the inviting installation.
+    let inbox = world.people[0].inbox;
+    let other = world.add_person();
+    let stranger = world.people[other].log.clone();
+    world.relay.identities.insert(inbox, stranger);
+    world.settle();
+    assert!(world.devices[1].groups.is_empty());
+    let rejected = |event: &Event| {
+        use conclave_core::delivery::WelcomeRejection;
+        matches!(event, Event::WelcomeRejected { reason: WelcomeRejection::BadInviter, .. })
+    };
+    assert_eq!(world.events(1, rejected), 1);
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use conclave_proto::{
-    Cursor, InboxId, Record, Timestamp, TransmitId,
+    InboxId, Record, Timestamp, TransmitId,
     codec::Wire,
     group::{LeafCredential, StateDelta},
 };
@@ -40,7 +40,7 @@ impl Group {
             return Ok(());
         }
         match self.state_after(&kept) {
-            Ok(next) => self.apply(now, record.cursor(), next, Valid::Own(id, Box::new(kept))),
+            Ok(next) => self.apply(now, record, next, Valid::Own(id, Box::new(kept))),
             Err(fault) => {
                 // Judged valid when it was staged, on this very state.
                 self.reject(record.seq, Rejection::InvalidCommit(fault));
@@ -59,7 +59,7 @@ impl Group {
     pub(super) fn apply(
         &mut self,
         now: Timestamp,
-        at: Cursor,
+        record: &Record,
         next: State,
         commit: Valid,
     ) -> Result<(), MlsError> {
@@ -82,7 +82,7 @@ impl Group {
             for intent in &kept.intents {
                 self.settle_intent(*intent, IntentOutcome::Done);
             }
-            self.queue_welcomes(now, at, &kept)?;
+            self.queue_welcomes(now, record, &kept)?;
         }
         Ok(())
     }

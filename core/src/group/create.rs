@@ -9,7 +9,7 @@ use std::{
 use conclave_proto::{
     Cursor, GroupId, IntentId, MessageId, Timestamp, Topic,
     codec::Wire,
-    group::{Flags, LeafCredential, Policy},
+    group::{Flags, LeafCredential, Policy, RULES},
     identity::IdentityState,
 };
 
@@ -44,11 +44,18 @@ impl Default for GroupConfig {
 }
 
 /// The stored records of one group, gathered from a store.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct GroupRecords {
     group: Vec<(Vec<u8>, Vec<u8>)>,
     intents: Vec<(Vec<u8>, Vec<u8>)>,
     outbox: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+/// They hold keys: only their number is printed (S18).
+impl std::fmt::Debug for GroupRecords {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "GroupRecords({} records, ..)", self.group.len())
+    }
 }
 
 impl GroupRecords {
@@ -237,6 +244,10 @@ impl Group {
     fn check_loaded(&self) -> Result<(), LoadError> {
         let expected: BTreeSet<LeafCredential> = self.state.expected_leaves();
         let leaves: BTreeSet<LeafCredential> = self.leaves.keys().copied().collect();
+        let settings = self.state.settings();
+        if settings.rules != RULES || !Flags::POST_QUANTUM.has(settings.flags) {
+            return Err(LoadError::Damaged("group rules: they are newer than this build"));
+        }
         let fits = expected == leaves
             && self.mls.leaf_count() == leaves.len()
             && self.mls.context() == Some(self.state.context());
@@ -275,6 +286,8 @@ impl Meta {
         Self {
             cursor,
             standing: Standing::Member,
+            stuck_removes: Vec::new(),
+            life: cursor.seq.0,
             marks: 0,
             messages: 0,
             previous: MessageId([0; 32]),

@@ -60,10 +60,9 @@ impl Group {
         record: &Record,
         number: u64,
         epoch: Epoch,
+        late: bool,
         message: &OwnMessage,
     ) {
-        // Nobody has the keys of that epoch any more: the same message, in this epoch.
-        let late = self.epoch().0.saturating_sub(epoch.0) > PAST_EPOCHS as u64;
         let own = LeafCredential {
             inbox: self.installation.inbox(),
             installation: self.installation.id(),
@@ -84,6 +83,14 @@ impl Group {
                 }
             }
         }
+    }
+
+    /// Whether others may have no keys for an own message any more, because too many epochs or too
+    /// much time have passed since it was made: then it goes out again, in this epoch.
+    pub(super) fn is_late(&self, now: Timestamp, epoch: Epoch, made: Timestamp) -> bool {
+        let epochs = self.epoch().0.saturating_sub(epoch.0);
+        let aged = now.since_ms(made) >= self.limits.past_epoch_ms / 2;
+        epochs > PAST_EPOCHS as u64 || (epochs > 0 && aged)
     }
 
     /// Whether a sender's message of an epoch counts at this place of the log: still the same
@@ -149,7 +156,8 @@ impl Group {
     /// another engine on a copy of this store, or forged by a member (scenario 91).
     pub(super) fn receive_on_own_leaf(&mut self, seq: Seq, mark: Mark) {
         let next = self.meta.marks;
-        let verifies = |counter| self.installation.mark(&self.topic, counter) == mark;
+        let verifies =
+            |counter| self.installation.mark(&self.topic, self.meta.life, counter) == mark;
         if (next.saturating_sub(MARK_WINDOW)..next).rev().any(verifies) {
             self.reject(seq, Rejection::Replayed);
         } else if (next..next.saturating_add(MARK_WINDOW)).any(verifies) {

@@ -39,6 +39,7 @@ pub use create::{GroupConfig, GroupRecords};
 pub use error::{ChangeError, LoadError, SendError};
 pub use parked::Standing;
 pub use receive::Taken;
+pub(crate) use stored::stored_standing;
 pub use stored::{StoredMessage, read_message};
 
 use crate::{
@@ -183,7 +184,7 @@ impl Group {
         self.checkpoint();
         let draft = std::mem::take(&mut self.draft);
         if draft.broken {
-            return Step::new(self.lineage, Vec::new(), Effects::default(), reply);
+            return Step::broken(self.lineage, reply);
         }
         let mut writes = draft.writes;
         if draft.meta_changed {

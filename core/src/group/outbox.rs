@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// An entry of the outbox. The number it lies under is its place in the order of sending.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Outgoing {
     pub(super) what: What,
     pub(super) envelope: Option<SentEnvelope>,
@@ -22,7 +22,7 @@ pub(super) struct Outgoing {
 }
 
 /// What is on its way.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) enum What {
     /// An own message; settled by its place in the log.
     Message(OwnMessage),
@@ -30,7 +30,7 @@ pub(super) enum What {
     Plain,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) struct OwnMessage {
     pub(super) id: MessageId,
     /// The encoded payload, to be encrypted again if the ciphertext comes too late.
@@ -46,6 +46,8 @@ pub(super) struct SentEnvelope {
     /// The epoch it was encrypted in; meaningless for what is not a message.
     pub(super) epoch: Epoch,
     pub(super) payload: Vec<u8>,
+    /// When it was made.
+    pub(super) made: Timestamp,
     /// When it was last given to the driver.
     pub(super) since: Timestamp,
 }
@@ -83,7 +85,7 @@ impl SentEnvelope {
         now: Timestamp,
     ) -> Self {
         let id = transmit_id(&topic, &payload);
-        Self { topic, id, mark, epoch, payload, since: now }
+        Self { topic, id, mark, epoch, payload, made: now, since: now }
     }
 
     pub(super) fn transmit(&self) -> Transmit {

@@ -1,6 +1,11 @@
 //! Standing: whether a group takes part, waits, or is over (PROTOCOL 1, "Three verdicts").
 
-use conclave_proto::{Envelope, Record, Seq, Timestamp, codec::Wire, message::Payload};
+use std::collections::BTreeMap;
+
+use conclave_proto::{
+    ChainHash, Cursor, Envelope, InstallationId, Record, Seq, Timestamp, codec::Wire,
+    message::Payload,
+};
 use serde::{Deserialize, Serialize};
 
 use super::Group;
@@ -49,6 +54,9 @@ impl Standing {
     }
 }
 
+/// Messages that are decrypted in search of evidence, per call.
+const PEEKS: usize = 64;
+
 /// What the records behind a commit that cannot be followed say about it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Evidence {
@@ -60,10 +68,12 @@ enum Evidence {
 }
 
 impl Group {
-    /// Parks before a record.
-    pub(super) fn park(&mut self, now: Timestamp, at: Seq, removal: bool) -> Parked {
-        let standing = Standing::Stuck { at, removal, since: now };
-        self.meta().standing = standing;
+    /// Parks before a commit; `removes` says whom it removes, this installation among them, or is
+    /// empty if the commit could not be read so far.
+    pub(super) fn park(&mut self, now: Timestamp, at: Seq, removes: Vec<InstallationId>) -> Parked {
+        let removal = !removes.is_empty();
+        self.meta().standing = Standing::Stuck { at, removal, since: now };
+        self.meta().stuck_removes = removes;
         let reason = if removal { Parked::Removal } else { Parked::Undecidable };
         self.event(Event::Parked { group: self.id, reason });
         reason
@@ -77,17 +87,32 @@ impl Group {
     pub(super) fn unpark(&mut self, batch: &[Record]) -> Option<Parked> {
         let Standing::Stuck { at, removal, .. } = self.meta.standing else { return None };
         let reason = if removal { Parked::Removal } else { Parked::Undecidable };
-        match self.evidence(at, batch) {
+        let behind = self.chained(batch);
+        match self.evidence(at, &behind) {
             Evidence::Followed if removal => {
                 self.leave_behind(at);
                 None
             }
             Evidence::Passed => {
-                self.skip_stuck(batch, at);
+                self.skip_stuck(&behind, at);
                 None
             }
             Evidence::Followed | Evidence::None => Some(reason),
         }
+    }
+
+    /// The records of a batch that extend the chain from the cursor on.
+    fn chained<'a>(&self, batch: &'a [Record]) -> Vec<&'a Record> {
+        let mut head = self.meta.cursor;
+        let mut chained = Vec::new();
+        for record in batch.iter().filter(|record| record.seq > self.meta.cursor.seq) {
+            if !record.follows(&self.topic, head.seq, &head.hash) {
+                break;
+            }
+            head = record.cursor();
+            chained.push(record);
+        }
+        chained
     }
 
     /// The others are in an epoch without this installation: wishes and messages end, and so do
@@ -113,52 +138,56 @@ impl Group {
     }
 
     /// The others passed the commit over: so does this installation.
-    fn skip_stuck(&mut self, batch: &[Record], at: Seq) {
-        let Some(record) = batch.iter().find(|record| record.seq == at) else { return };
+    fn skip_stuck(&mut self, behind: &[&Record], at: Seq) {
+        let Some(record) = behind.iter().find(|record| record.seq == at) else { return };
         self.meta().standing = Standing::Member;
+        self.meta().stuck_removes.clear();
         self.meta().cursor = record.cursor();
         self.reject(at, Rejection::InvalidCommit(CommitFault::Mls));
         self.event(Event::Resumed { group: self.id });
     }
 
-    fn evidence(&mut self, at: Seq, batch: &[Record]) -> Evidence {
-        let behind = batch.iter().filter(|record| record.seq > at);
-        behind
-            .map(|record| self.evidence_of(at, record))
-            .find(|evidence| *evidence != Evidence::None)
-            .unwrap_or(Evidence::None)
-    }
-
-    fn evidence_of(&mut self, at: Seq, record: &Record) -> Evidence {
-        let Ok((_, message)) = Envelope::decode_group(&record.payload) else {
-            return Evidence::None;
-        };
-        let parsed = Mls::parse(&message).filter(|parsed| parsed.outside.group == self.id);
-        let Some(parsed) = parsed else { return Evidence::None };
-        let outside = parsed.outside;
-        if outside.epoch > self.epoch() {
-            return Evidence::Followed;
+    /// A record of a later epoch outweighs any message of this one: somebody that the commit
+    /// removes too could still write those.
+    fn evidence(&mut self, at: Seq, chained: &[&Record]) -> Evidence {
+        let mut present = Vec::new();
+        for record in chained.iter().filter(|record| record.seq > at) {
+            let Ok((_, message)) = Envelope::decode_group(&record.payload) else { continue };
+            let parsed = Mls::parse(&message).filter(|parsed| parsed.outside.group == self.id);
+            let Some(parsed) = parsed else { continue };
+            if parsed.outside.epoch > self.epoch() {
+                return Evidence::Followed;
+            }
+            let message = parsed.outside.content == Content::Application;
+            if message && parsed.outside.epoch == self.epoch() {
+                present.push(parsed);
+            }
         }
-        if outside.content == Content::Application
-            && outside.epoch == self.epoch()
-            && self.peek(parsed).is_some_and(|read| read >= at)
-        {
-            return Evidence::Passed;
-        }
-        Evidence::None
+        let heads: BTreeMap<Seq, ChainHash> =
+            chained.iter().map(|record| (record.seq, record.hash)).collect();
+        // The newest are the likeliest to have read as far, and a bound on the work.
+        let passed = present.into_iter().rev().take(PEEKS).any(|parsed| {
+            let read = self.peek(parsed);
+            read.is_some_and(|read| read.seq >= at && heads.get(&read.seq) == Some(&read.hash))
+        });
+        if passed { Evidence::Passed } else { Evidence::None }
     }
 
     /// How far the sender of a message had read. The message is decrypted, and the group put back
     /// to where it was: it is received for good at its place in the log.
-    fn peek(&mut self, parsed: Parsed) -> Option<Seq> {
+    fn peek(&mut self, parsed: Parsed) -> Option<Cursor> {
         let inside = self.mls.process(parsed);
-        if self.mls.rollback().is_err() {
-            self.draft.broken = true;
+        if inside.is_ok() {
+            if self.mls.rollback().is_err() {
+                self.draft.broken = true;
+            }
+            self.mls.hold();
         }
-        self.mls.hold();
         let Ok(Inside::Application { sender, plaintext, .. }) = inside else { return None };
         let plaintext = zeroize::Zeroizing::new(plaintext);
         let payload = Payload::decode(padding::unpad(&plaintext)?).ok()?;
-        self.leaves.contains_key(&sender).then_some(payload.read.seq)
+        let stays = self.leaves.contains_key(&sender)
+            && !self.meta.stuck_removes.contains(&sender.installation);
+        stays.then_some(payload.read)
     }
 }

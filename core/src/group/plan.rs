@@ -30,6 +30,10 @@ struct Plan {
     intents: Vec<IntentId>,
 }
 
+/// Own commits of one epoch that are kept. A relay that refuses them all makes no more than these;
+/// they are published again until the epoch ends.
+pub(super) const KEPT_COMMITS: usize = 4;
+
 /// What one wish comes to on a state.
 enum Contribution {
     Changes(Plan),
@@ -44,7 +48,7 @@ impl Group {
             return;
         }
         self.send_waiting(now);
-        if self.has_live_commit() {
+        if self.has_live_commit() || self.kept.len() >= KEPT_COMMITS {
             return;
         }
         // The commit that was to renew the keys may have lost its race.

@@ -1,16 +1,14 @@
 //! Records of the log, in order, in one step.
 
-use conclave_proto::{Envelope, Epoch, Mark, Record, Timestamp, TransmitId};
-
-use super::{
-    Group, TRAIL,
-    apply::Valid,
-    outbox::{Outgoing, OwnMessage},
+use conclave_proto::{
+    Envelope, EnvelopeKind, Epoch, Mark, Record, Timestamp, TransmitId, codec::Wire,
 };
+
+use super::{Group, TRAIL, apply::Valid, outbox::OwnMessage};
 use crate::{
     delivery::{CommitFault, Parked, Rejection},
     mls::{Content, Fault, ForeignCommit, Inside, Mls, Parsed},
-    step::Step,
+    step::{Effects, Step},
 };
 
 /// How much of a batch was handled.
@@ -28,7 +26,7 @@ pub struct Taken {
 /// Where an own envelope was found.
 enum Own {
     Commit(TransmitId),
-    Message(u64, Epoch, OwnMessage),
+    Message(u64, Epoch, Timestamp, OwnMessage),
 }
 
 impl Group {
@@ -59,7 +57,10 @@ impl Group {
         }
         self.checkpoint();
         if self.draft.broken {
-            taken = Taken { count: 0, parked: None, broken: true };
+            // Told to the driver by the answer, so this step is an ordinary one that stores nothing.
+            self.draft = super::Draft::default();
+            let taken = Taken { count: 0, parked: None, broken: true };
+            return Step::new(self.lineage, Vec::new(), Effects::default(), taken);
         }
         self.end(taken)
     }
@@ -94,20 +95,11 @@ impl Group {
             self.reject(record.seq, Rejection::Malformed);
             return Ok(());
         };
-        match self.own(mark, record.id) {
-            Some(Ok(Own::Commit(id))) => {
-                if self.apply_own(now, record, id).is_err() {
-                    self.failed(record, first);
-                }
-                return Ok(());
-            }
-            Some(Ok(Own::Message(number, epoch, message))) => {
-                self.settle_message(now, record, number, epoch, &message);
-                return Ok(());
-            }
-            // An own mark on other bytes (scenario 104).
-            Some(Err(())) => {
-                self.reject(record.seq, Rejection::Forged);
+        match self.own(&message) {
+            Some(Own::Commit(id)) => return self.own_commit(now, record, id, first),
+            Some(Own::Message(number, epoch, made, message)) => {
+                let late = self.is_late(now, epoch, made);
+                self.settle_message(now, record, number, epoch, late, &message);
                 return Ok(());
             }
             None => {}
@@ -121,13 +113,49 @@ impl Group {
         }
     }
 
-    /// Own echoes are recognised by their mark, and have to be the bytes that were sent.
-    fn own(&self, mark: Mark, id: TransmitId) -> Option<Result<Own, ()>> {
-        let kept = self.kept.iter().find(|(_, kept)| kept.mark == mark);
-        if let Some((kept_id, _)) = kept {
-            return Some(if *kept_id == id { Ok(Own::Commit(id)) } else { Err(()) });
+    /// Own echoes are recognised by the MLS message inside. The envelope around it is not
+    /// authenticated: a relay or a member may wrap the same message under another mark, and
+    /// everybody has to judge it alike.
+    fn own(&self, message: &[u8]) -> Option<Own> {
+        let kept = self.kept.iter().find(|(_, kept)| wraps(&kept.payload, kept.mark, message));
+        if let Some((id, _)) = kept {
+            return Some(Own::Commit(*id));
         }
-        self.outbox.iter().find_map(|(number, outgoing)| own_message(*number, outgoing, mark, id))
+        self.outbox.iter().find_map(|(number, outgoing)| {
+            let own = outgoing.message()?;
+            let envelope = outgoing.envelope.as_ref()?;
+            wraps(&envelope.payload, envelope.mark, message)
+                .then(|| Own::Message(*number, envelope.epoch, envelope.made, own.clone()))
+        })
+    }
+
+    fn own_commit(
+        &mut self,
+        now: Timestamp,
+        record: &Record,
+        id: TransmitId,
+        first: bool,
+    ) -> Result<(), Parked> {
+        self.checkpoint();
+        match self.apply_own(now, record, id) {
+            Ok(()) => Ok(()),
+            Err(_) => self.cannot_follow(now, record, first),
+        }
+    }
+
+    /// The library failed at a commit that is valid for the others: it is never passed over.
+    fn cannot_follow(
+        &mut self,
+        now: Timestamp,
+        record: &Record,
+        first: bool,
+    ) -> Result<(), Parked> {
+        if first && self.mls.rollback().is_ok() {
+            self.mls.hold();
+            return Err(self.park(now, record.seq, Vec::new()));
+        }
+        self.draft.broken = true;
+        Ok(())
     }
 
     fn foreign(
@@ -154,6 +182,11 @@ impl Group {
             self.reject(record.seq, reason);
             return Ok(());
         }
+        if outside.content == Content::Commit {
+            // A commit that the rules refuse is taken back whole: it uses up no key for anybody,
+            // neither for those who could read its path nor for those who could not.
+            self.checkpoint();
+        }
         let unchanged = !self.mls.is_changed();
         match self.mls.process(parsed) {
             Ok(Inside::Application { sender, plaintext, .. }) => {
@@ -166,7 +199,10 @@ impl Group {
                 self.receive_on_own_leaf(record.seq, mark);
                 Ok(())
             }
-            Err(Fault::Undecidable) => Err(self.park(now, record.seq, false)),
+            Err(Fault::Undecidable) => Err(self.park(now, record.seq, Vec::new())),
+            Err(Fault::Internal) if outside.content == Content::Commit => {
+                self.cannot_follow(now, record, first)
+            }
             Err(Fault::Internal) => {
                 self.failed(record, first && unchanged);
                 Ok(())
@@ -196,6 +232,10 @@ impl Group {
         let next = match self.judge(&commit.facts) {
             Ok(next) => next,
             Err(fault) => {
+                if self.mls.rollback().is_err() {
+                    self.draft.broken = true;
+                }
+                self.mls.hold();
                 self.reject(record.seq, Rejection::InvalidCommit(fault));
                 return Ok(());
             }
@@ -203,12 +243,14 @@ impl Group {
         if commit.facts.removes_own {
             // The library reports one's own removal before it checks the tag: whether the others
             // follow it is seen in the log only.
-            return Err(self.park(now, record.seq, true));
+            let removed = commit.facts.removes.iter().filter_map(|(_, credential)| *credential);
+            let removed = removed.map(|credential| credential.installation).collect();
+            return Err(self.park(now, record.seq, removed));
         }
-        if self.apply(now, record.cursor(), next, Valid::Foreign(commit)).is_err() {
-            self.failed(record, first);
+        match self.apply(now, record, next, Valid::Foreign(commit)) {
+            Ok(()) => Ok(()),
+            Err(_) => self.cannot_follow(now, record, first),
         }
-        Ok(())
     }
 
     /// The library failed at a record. The first of a batch is skipped, for nothing else depends
@@ -223,19 +265,12 @@ impl Group {
     }
 }
 
-fn own_message(
-    number: u64,
-    outgoing: &Outgoing,
-    mark: Mark,
-    id: TransmitId,
-) -> Option<Result<Own, ()>> {
-    let envelope = outgoing.envelope.as_ref().filter(|envelope| envelope.mark == mark)?;
-    let message = outgoing.message()?;
-    Some(if envelope.id == id {
-        Ok(Own::Message(number, envelope.epoch, message.clone()))
-    } else {
-        Err(())
-    })
+/// Whether an envelope of this engine carries exactly this MLS message.
+fn wraps(payload: &[u8], mark: Mark, message: &[u8]) -> bool {
+    payload.ends_with(message) && {
+        let kind = EnvelopeKind::Mls(message.to_vec());
+        Envelope { mark, beacon: None, kind }.encode() == payload
+    }
 }
 
 const fn rejection(fault: Fault) -> Rejection {

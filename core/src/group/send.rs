@@ -110,7 +110,7 @@ impl Group {
         let topic = self.topic.clone();
         let counter = self.meta.marks;
         self.meta().marks = counter.saturating_add(1);
-        let mark = self.installation.mark(&topic, counter);
+        let mark = self.installation.mark(&topic, self.meta.life, counter);
         let payload = Envelope { mark, beacon: None, kind }.encode();
         SentEnvelope::new(topic, mark, self.epoch(), payload, now)
     }

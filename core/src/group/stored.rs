@@ -12,7 +12,7 @@ use conclave_proto::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::parked::Standing;
+use super::{LoadError, parked::Standing};
 use crate::store::{Key, Store, StoreError, Table, Write};
 
 /// First byte of the orders in [`Table::Group`]; 1 belongs to the MLS records.
@@ -129,6 +129,10 @@ stored!(Meta, StoredSettings, StoredEntry, SenderLog, KeptCommit, Intent, Stored
 pub(super) struct Meta {
     pub(super) cursor: Cursor,
     pub(super) standing: Standing,
+    /// Whom the commit removes that the group stands before, if it is known.
+    pub(super) stuck_removes: Vec<InstallationId>,
+    /// Where this membership began; tells its marks from those of earlier ones.
+    pub(super) life: u64,
     /// Counts own marks; the next envelope gets the next one.
     pub(super) marks: u64,
     /// Counts own messages.
@@ -308,6 +312,17 @@ pub fn read_message(
     value.map(|value| StoredMessage::decode(&value).map_err(|_| StoreError::Corrupt)).transpose()
 }
 
+/// How a store's own group stands, without loading it.
+pub(crate) fn stored_standing(
+    store: &dyn Store,
+    group: GroupId,
+) -> Result<Option<(Standing, Cursor)>, LoadError> {
+    let value = store.get(Table::Group, &Key::new(group.0, &Place::Meta.order()))?;
+    let meta = value.map(|value| Meta::decode(&value)).transpose();
+    let meta = meta.map_err(|_| LoadError::Damaged("group record"))?;
+    Ok(meta.map(|meta| (meta.standing, meta.cursor)))
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -327,6 +342,8 @@ mod tests {
         Meta {
             cursor: Cursor { seq: Seq(300), hash: ChainHash([1; 32]) },
             standing: Standing::Stuck { at: Seq(1), removal: true, since: Timestamp(2) },
+            stuck_removes: vec![],
+            life: 13,
             marks: 3,
             messages: 4,
             previous: MessageId([5; 32]),
@@ -392,7 +409,7 @@ mod tests {
         let golden = [
             (
                 hex(&meta().encode()),
-                format!("01ac02{}010101020304{}06070809010a010b0c00", of(1, 32), of(5, 32)),
+                format!("01ac02{}01010102000d0304{}06070809010a010b0c00", of(1, 32), of(5, 32)),
             ),
             (
                 hex(&kept().encode()),

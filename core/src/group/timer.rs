@@ -2,7 +2,7 @@
 
 use conclave_proto::{Timestamp, TransmitId, codec::Wire};
 
-use super::{Group, outbox::Outgoing, stored::Place};
+use super::{Group, outbox::Outgoing, plan::KEPT_COMMITS, stored::Place};
 use crate::{config::PAST_EPOCHS, delivery::Transmit, step::Step};
 
 impl Group {
@@ -34,7 +34,10 @@ impl Group {
     /// Joining with a last-resort package shares its leaf key with every group joined by it: it
     /// is replaced within a day even without sending.
     fn update_due(&self) -> Option<Timestamp> {
-        let wanted = self.is_member() && self.meta.last_path.is_none() && !self.has_live_commit();
+        let wanted = self.is_member()
+            && self.meta.last_path.is_none()
+            && !self.has_live_commit()
+            && self.kept.len() < KEPT_COMMITS;
         let joined_by_welcome = self.meta.update_by > self.meta.joined;
         (wanted && joined_by_welcome).then_some(self.meta.update_by)
     }
@@ -58,7 +61,8 @@ impl Group {
     }
 
     fn republish_due(&self) -> Option<Timestamp> {
-        let commits = self.kept.iter().filter(|(_, kept)| !kept.refused);
+        let all = self.kept.len() >= KEPT_COMMITS;
+        let commits = self.kept.iter().filter(|(_, kept)| all || !kept.refused);
         let commits = commits.map(|(id, _)| self.published_at(id));
         let envelopes = self.outbox.values().filter_map(Outgoing::released);
         let envelopes = envelopes.map(|envelope| envelope.since);
@@ -76,10 +80,12 @@ impl Group {
             return;
         }
         let patience = self.limits.republish_ms;
+        let all = self.kept.len() >= KEPT_COMMITS;
         let late: Vec<(TransmitId, Vec<u8>)> = self
             .kept
             .iter()
-            .filter(|(id, kept)| !kept.refused && now.since_ms(self.published_at(id)) >= patience)
+            .filter(|(_, kept)| all || !kept.refused)
+            .filter(|(id, _)| now.since_ms(self.published_at(id)) >= patience)
             .map(|(id, kept)| (*id, kept.payload.clone()))
             .collect();
         for (id, payload) in late {

@@ -1,7 +1,7 @@
 //! Welcomes of an applied own commit: released by the write set that applies it (PROTOCOL 8).
 
 use conclave_proto::{
-    Cursor, Envelope, EnvelopeKind, Timestamp, Topic, TransmitId,
+    Envelope, EnvelopeKind, Record, Timestamp, Topic, TransmitId,
     codec::Wire,
     welcome::{SealedWelcome, WelcomeBody, WelcomePointer, body_address},
 };
@@ -22,7 +22,7 @@ impl Group {
     pub(super) fn queue_welcomes(
         &mut self,
         now: Timestamp,
-        start: Cursor,
+        record: &Record,
         kept: &KeptCommit,
     ) -> Result<(), MlsError> {
         let Some(welcome) = &kept.welcome else { return Ok(()) };
@@ -38,8 +38,9 @@ impl Group {
             body: body_address(&sealed),
             body_key,
             secrets: Vec::new(),
-            start,
-            commit: Sha256::digest(&kept.payload).into(),
+            start: record.cursor(),
+            // As the log has it: the envelope may not be the one that was sent.
+            commit: Sha256::digest(&record.payload).into(),
             inviter: self.installation.inbox(),
             inviter_installation: self.installation.id(),
             signature: Vec::new(),
@@ -58,7 +59,7 @@ impl Group {
         sealed: Vec<u8>,
     ) -> TransmitId {
         let topic = Topic::Blob(pointer.body);
-        let mark = self.installation.mark(&topic, 0);
+        let mark = self.installation.mark(&topic, self.meta.life, 0);
         let envelope = SentEnvelope::new(topic, mark, self.epoch(), sealed, now);
         let id = envelope.id;
         self.queue_plain(envelope, None);
@@ -94,7 +95,7 @@ impl Group {
         let topic = Topic::Welcome(recipient.installation);
         let counter = self.meta.marks;
         self.meta().marks = counter.saturating_add(1);
-        let mark = self.installation.mark(&topic, counter);
+        let mark = self.installation.mark(&topic, self.meta.life, counter);
         let kind = EnvelopeKind::Welcome(welcome.encode());
         let payload = Envelope { mark, beacon: None, kind }.encode();
         let envelope = SentEnvelope::new(topic, mark, self.epoch(), payload, now);

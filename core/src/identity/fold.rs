@@ -33,6 +33,8 @@ pub enum IdentityFault {
     BadSignature,
     /// A signature that an action needs is missing.
     MissingSignature,
+    /// A signature that no action needs, or a second one of the same signer.
+    SurplusSignature,
     /// A signature that was accepted before (S11).
     SpentSignature,
     /// The member is there already, or not there.
@@ -134,6 +136,10 @@ fn apply(
     if update.inbox != inbox {
         return Err(IdentityFault::OtherInbox);
     }
+    // Without an action nobody would have to sign, and the head would still move.
+    if update.actions.is_empty() {
+        return Err(IdentityFault::Malformed);
+    }
     if update.actions.len() > limits::ACTIONS_PER_UPDATE
         || update.signatures.len() > limits::SIGNATURES_PER_UPDATE
     {
@@ -143,10 +149,13 @@ fn apply(
     if update.previous != previous {
         return Err(IdentityFault::OtherHead);
     }
-    let signers = signers(&update, state)?;
+    let mut signers = signers(&update, state)?;
     let mut next = state.cloned();
     for action in &update.actions {
-        next = Some(act(inbox, next, action, &signers)?);
+        next = Some(act(inbox, next, action, &mut signers)?);
+    }
+    if signers.used != signers.present {
+        return Err(IdentityFault::SurplusSignature);
     }
     let mut next = next.ok_or(IdentityFault::Order)?;
     next.sequence = state.map_or(skipped, |state| state.sequence).saturating_add(1);
@@ -156,13 +165,29 @@ fn apply(
     Ok(next)
 }
 
+/// Who has signed, and whose signature an action needed.
+struct Signers {
+    present: BTreeSet<Member>,
+    used: BTreeSet<Member>,
+}
+
+impl Signers {
+    fn need(&mut self, member: &Member) -> Result<(), IdentityFault> {
+        if !self.present.contains(member) {
+            return Err(IdentityFault::MissingSignature);
+        }
+        self.used.insert(member.clone());
+        Ok(())
+    }
+}
+
 /// Who has signed; every signature in the update has to hold, and none may be spent.
 fn signers(
     update: &IdentityUpdate,
     state: Option<&IdentityState>,
-) -> Result<BTreeSet<Member>, IdentityFault> {
+) -> Result<Signers, IdentityFault> {
     let text = challenge_text(update);
-    let mut signers = BTreeSet::new();
+    let mut present = BTreeSet::new();
     for signature in &update.signatures {
         if state.is_some_and(|state| state.spent.contains(&digest(signature))) {
             return Err(IdentityFault::SpentSignature);
@@ -170,16 +195,18 @@ fn signers(
         if !verify::holds(signature, &text) {
             return Err(IdentityFault::BadSignature);
         }
-        signers.insert(signature.signer.clone());
+        if !present.insert(signature.signer.clone()) {
+            return Err(IdentityFault::SurplusSignature);
+        }
     }
-    Ok(signers)
+    Ok(Signers { present, used: BTreeSet::new() })
 }
 
 fn act(
     inbox: InboxId,
     state: Option<IdentityState>,
     action: &Action,
-    signers: &BTreeSet<Member>,
+    signers: &mut Signers,
 ) -> Result<IdentityState, IdentityFault> {
     match (state, action) {
         (None, Action::Create { account, nonce }) => create(inbox, account, *nonce, signers),
@@ -200,7 +227,7 @@ fn create(
     inbox: InboxId,
     account: &Account,
     nonce: u64,
-    signers: &BTreeSet<Member>,
+    signers: &mut Signers,
 ) -> Result<IdentityState, IdentityFault> {
     if InboxId::derive(&account.identifier(), nonce) != inbox {
         return Err(IdentityFault::WrongId);
@@ -223,12 +250,10 @@ fn add(
     mut state: IdentityState,
     member: &Member,
     by: &Account,
-    signers: &BTreeSet<Member>,
+    signers: &mut Signers,
 ) -> Result<IdentityState, IdentityFault> {
     signed_by(signers, by)?;
-    if !signers.contains(member) {
-        return Err(IdentityFault::MissingSignature);
-    }
+    signers.need(member)?;
     if !state.accounts.contains(by) && state.recovery != *by {
         return Err(IdentityFault::Member);
     }
@@ -251,7 +276,7 @@ fn insert_installation(state: &mut IdentityState, id: InstallationId, by: &Accou
 fn revoke(
     mut state: IdentityState,
     member: &Member,
-    signers: &BTreeSet<Member>,
+    signers: &mut Signers,
 ) -> Result<IdentityState, IdentityFault> {
     signed_by(signers, &state.recovery)?;
     let there = match member {
@@ -264,12 +289,8 @@ fn revoke(
     if there { Ok(state) } else { Err(IdentityFault::Member) }
 }
 
-fn signed_by(signers: &BTreeSet<Member>, account: &Account) -> Result<(), IdentityFault> {
-    if signers.contains(&Member::Account(account.clone())) {
-        Ok(())
-    } else {
-        Err(IdentityFault::MissingSignature)
-    }
+fn signed_by(signers: &mut Signers, account: &Account) -> Result<(), IdentityFault> {
+    signers.need(&Member::Account(account.clone()))
 }
 
 fn within_limits(state: &IdentityState) -> Result<(), IdentityFault> {
@@ -377,6 +398,27 @@ mod tests {
         assert_eq!(again.skipped, Some(IdentityFault::OtherHead));
         let elsewhere = fold(InboxId([9; 32]), None, 0, &entry);
         assert_eq!(elsewhere.skipped, Some(IdentityFault::OtherInbox));
+    }
+
+    /// I2, I7: an update that nobody had to sign would move the head of anybody's log.
+    #[test]
+    fn an_update_without_actions_or_with_surplus_signatures_is_skipped() {
+        let (inbox, entry) = founding();
+        let state = read_log(inbox, None, [&entry[..]]).unwrap();
+        let empty = Draft::following(&state, Timestamp(2));
+        let read = fold(inbox, Some(&state), 0, &empty.encode());
+        assert_eq!(read.skipped, Some(IdentityFault::Malformed));
+        let by_stranger = empty.sign_with_account(&key(9));
+        let read = fold(inbox, Some(&state), 0, &by_stranger.encode());
+        assert_eq!(read.skipped, Some(IdentityFault::Malformed));
+        let surplus = Draft::following(&state, Timestamp(2))
+            .add_installation(installation(3), account(1))
+            .sign_with_account(&key(1))
+            .sign_with_installation(&key(3))
+            .sign_with_account(&key(9));
+        let read = fold(inbox, Some(&state), 0, &surplus.encode());
+        assert_eq!(read.skipped, Some(IdentityFault::SurplusSignature));
+        assert_eq!(read.state.unwrap().head, state.head);
     }
 
     /// I2: revoking a member takes the installations it added along.

@@ -31,6 +31,7 @@ pub(super) struct Ring {
     /// Counter of the last upload.
     pub(super) uploads: u64,
     pub(super) acknowledged: bool,
+    pub(super) acknowledged_at: Timestamp,
     /// Head of the Welcome topic when the last upload was acknowledged.
     pub(super) drain_to: Seq,
 }
@@ -46,6 +47,7 @@ impl Ring {
             rotate: false,
             uploads: 0,
             acknowledged: false,
+            acknowledged_at: now,
             drain_to: Seq(0),
         }
     }

@@ -1,9 +1,10 @@
 //! From a Welcome to a group (PROTOCOL 8).
 
 use conclave_proto::{
-    Cursor, Envelope, EnvelopeKind, GroupId, InboxId, Record, Timestamp, Topic,
+    Cursor, Envelope, EnvelopeKind, GroupId, InboxId, InstallationId, Record, Timestamp, Topic,
     codec::Wire,
     group::{Flags, GroupState, LeafCredential},
+    identity::IdentityState,
     welcome::{SealedWelcome, WelcomeBody, WelcomePointer, body_address},
 };
 use sha2::{Digest, Sha256};
@@ -11,13 +12,13 @@ use sha2::{Digest, Sha256};
 use super::{KeyRing, stored::Package};
 use crate::{
     delivery::{Event, Parked, WelcomeRejection},
-    group::{Group, Parts, Standing},
-    identity::ed25519,
+    group::{Group, LoadError, Parts, Standing},
+    identity::{ed25519, read_log},
     mls::{Joining, Mls},
     seal::{Kem, Sealed, open, open_body},
     state::State,
     step::{Effects, Step},
-    store::{Table, Write},
+    store::{Store, Table, Write},
 };
 
 /// What a Welcome asks for before it can be taken.
@@ -25,8 +26,10 @@ use crate::{
 pub struct Invitation {
     /// The group.
     pub group: GroupId,
-    /// Who invites: look at consent first.
+    /// Who invites, by the Welcome's own word: look at consent first.
     pub inviter: InboxId,
+    /// With which installation; it has to be in the inviter's identity log.
+    pub inviter_installation: InstallationId,
     /// Fetch the record that stands here in the group's topic.
     pub start: Cursor,
     /// Fetch this body.
@@ -34,14 +37,17 @@ pub struct Invitation {
 }
 
 /// What was fetched for an invitation.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Gathered {
     /// The record at the invitation's cursor, as the group's log has it; `None` if the log holds
     /// none there.
     pub commit: Option<Record>,
     /// The body; `None` if the relay has none under this address.
     pub body: Option<Vec<u8>>,
-    /// How this installation stands in the group, if it holds it.
+    /// The inviter's identity log, oldest entry first: whoever invites has to be in it.
+    pub inviter_log: Vec<Vec<u8>>,
+    /// How this installation stands in the group, if its *store* holds it, loaded or not; see
+    /// [`Held::read`].
     pub held: Option<Held>,
 }
 
@@ -55,10 +61,19 @@ pub struct Held {
 }
 
 impl Held {
+    /// What a store holds of a group.
+    ///
+    /// # Errors
+    /// [`LoadError`].
+    pub fn read(store: &dyn Store, group: GroupId) -> Result<Option<Self>, LoadError> {
+        let held = crate::group::stored_standing(store, group)?;
+        Ok(held.map(|(standing, cursor)| Self { standing, cursor }))
+    }
+
     /// Whether the log may still show, before the Welcome's commit, that this installation was
     /// removed.
     fn is_behind(self, start: Cursor) -> bool {
-        !self.standing.is_removed() && self.cursor.seq < start.seq
+        self.standing == Standing::Member && self.cursor.seq < start.seq
     }
 }
 
@@ -80,6 +95,9 @@ pub enum WelcomeOutcome {
     /// The record does not extend the topic's log.
     Parked(Parked),
 }
+
+/// Marks the lineages of groups that a ring made.
+const JOINED: u64 = 1 << 63;
 
 /// A pointer that has been opened and verified.
 struct Opened {
@@ -117,11 +135,15 @@ impl KeyRing {
         let Some(gathered) = gathered else {
             return self.unchanged(WelcomeOutcome::Needs(opened.invitation()));
         };
+        // A record that is there and is not the commit will never be it.
+        if gathered.commit.is_some() && opened.check_log(gathered.commit.as_ref()).is_err() {
+            return self.rejected(now, record, WelcomeRejection::NotInLog);
+        }
         if self.waits(now, record, &opened, gathered) {
             return self.unchanged(WelcomeOutcome::Waiting(opened.invitation()));
         }
         match self.join(now, &opened, gathered) {
-            Ok(Some(group)) => self.joined(now, record, &opened, gathered, group),
+            Ok(Some(group)) => self.joined(now, record, &opened, group),
             Ok(None) => self.unchanged(WelcomeOutcome::Parked(Parked::Entropy)),
             Err(reason) => self.rejected(now, record, reason),
         }
@@ -147,6 +169,18 @@ impl KeyRing {
         now.since_ms(since) < self.limits.welcome_wait_ms
     }
 
+    /// Passes a Welcome over because the application declines it (consent): the cursor moves on.
+    /// Nothing happens if the record is not the next one.
+    pub fn decline(&mut self, now: Timestamp, record: &Record) -> Step<WelcomeOutcome> {
+        let next = record.prev == self.ring.cursor.seq
+            && record.follows(&self.topic(), self.ring.cursor.seq, &self.ring.cursor.hash);
+        if next {
+            self.rejected(now, record, WelcomeRejection::Declined)
+        } else {
+            self.unchanged(WelcomeOutcome::Known)
+        }
+    }
+
     fn unchanged(&self, outcome: WelcomeOutcome) -> Step<WelcomeOutcome> {
         self.step(Vec::new(), Effects::default(), outcome)
     }
@@ -170,18 +204,14 @@ impl KeyRing {
         now: Timestamp,
         record: &Record,
         opened: &Opened,
-        gathered: &Gathered,
         mut group: Group,
     ) -> Step<WelcomeOutcome> {
         let event = Event::Joined { group: group.id(), inviter: opened.pointer.inviter };
         let mut effects = Effects { events: vec![event], ..Effects::default() };
-        let mut writes = Vec::new();
-        if gathered.held.is_some() {
-            // What is left of the membership before; the history stays.
-            for table in [Table::Group, Table::Intent, Table::Outbox] {
-                writes.push(Write::DeleteScope { table, scope: group.id().0 });
-            }
-        }
+        // Whatever is left of a membership before goes; the history stays.
+        let mut writes: Vec<Write> = [Table::Group, Table::Intent, Table::Outbox]
+            .map(|table| Write::DeleteScope { table, scope: group.id().0 })
+            .into();
         writes.extend(group.take_first_writes());
         self.ring.cursor = record.cursor();
         if opened.reference == self.current.reference {
@@ -238,6 +268,7 @@ impl KeyRing {
             }
         }
         opened.check_log(gathered.commit.as_ref())?;
+        opened.check_inviter(&gathered.inviter_log)?;
         let body = opened.body(gathered.body.as_deref())?;
         let Ok(random) = self.entropy.step() else { return Ok(None) };
         let package = self.package(&opened.reference).ok_or(Reason::UnknownPackage)?;
@@ -256,12 +287,13 @@ impl KeyRing {
         let state = GroupState::decode_canonical(&body.state).map_err(|_| Reason::BadState)?;
         let state = State::from_wire(state);
         opened.check_state(&state)?;
-        self.loads += 1;
+        self.loads = self.loads.saturating_add(1);
         let parts = Parts {
             installation: std::sync::Arc::clone(&self.installation),
             limits: self.limits,
             entropy: self.entropy.child("group", &opened.pointer.group.0),
-            load: self.loads,
+            // Apart from the loads that a driver counts: two values never share a lineage.
+            load: self.loads | JOINED,
         };
         Group::joined(now, opened.pointer.start, parts, mls, state)
             .map(Some)
@@ -274,6 +306,7 @@ impl Opened {
         Invitation {
             group: self.pointer.group,
             inviter: self.pointer.inviter,
+            inviter_installation: self.pointer.inviter_installation,
             start: self.pointer.start,
             body: self.pointer.body,
         }
@@ -288,6 +321,16 @@ impl Opened {
                 && <[u8; 32]>::from(Sha256::digest(&record.payload)) == self.pointer.commit
         });
         if holds { Ok(()) } else { Err(WelcomeRejection::NotInLog) }
+    }
+
+    /// Whose installation invites is not for the Welcome to say: the inviter's own log says it.
+    fn check_inviter(&self, log: &[Vec<u8>]) -> Result<(), WelcomeRejection> {
+        let entries = log.iter().map(Vec::as_slice);
+        let identity = read_log(self.pointer.inviter, None, entries);
+        let lists = |state: IdentityState| {
+            state.installations.contains_key(&self.pointer.inviter_installation)
+        };
+        if identity.is_some_and(lists) { Ok(()) } else { Err(WelcomeRejection::BadInviter) }
     }
 
     fn body(&self, sealed: Option<&[u8]>) -> Result<WelcomeBody, WelcomeRejection> {

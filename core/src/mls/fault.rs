@@ -57,11 +57,17 @@ impl Fault {
         use ApplyUpdatePathError as Path;
         match error {
             StageCommitError::UpdatePathError(
-                Path::UnableToDecrypt | Path::MissingCiphertext | Path::PathMismatch,
-            ) => Self::Undecidable,
-            StageCommitError::LibraryError(_) | StageCommitError::MissingDecryptionKey => {
-                Self::Internal
-            }
+                Path::UnableToDecrypt
+                | Path::MissingCiphertext
+                | Path::PathMismatch
+                // A secret of a wrong length, or a key that this installation was not given:
+                // whoever made the commit can do that to one member alone.
+                | Path::LibraryError(_)
+                | Path::MissingSender
+                | Path::MissingOwnLeaf,
+            )
+            | StageCommitError::MissingDecryptionKey => Self::Undecidable,
+            StageCommitError::LibraryError(_) => Self::Internal,
             StageCommitError::EpochMismatch => Self::WrongEpoch,
             _ => Self::InvalidCommit,
         }

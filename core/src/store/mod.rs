@@ -121,7 +121,7 @@ impl Key {
 }
 
 /// One change. A commit applies its writes in order.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Write {
     /// Sets a value; an older one of the same key is replaced.
     Put {
@@ -146,6 +146,24 @@ pub enum Write {
         /// Which scope.
         scope: Scope,
     },
+}
+
+/// Values may hold keys and plaintext: only their length is printed (S18).
+impl core::fmt::Debug for Write {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Put { table, key, value } => f
+                .debug_struct("Put")
+                .field("table", table)
+                .field("order_bytes", &key.order().len())
+                .field("value_bytes", &value.len())
+                .finish(),
+            Self::Delete { table, .. } => f.debug_struct("Delete").field("table", table).finish(),
+            Self::DeleteScope { table, .. } => {
+                f.debug_struct("DeleteScope").field("table", table).finish()
+            }
+        }
+    }
 }
 
 impl Write {
