@@ -85,12 +85,11 @@ impl Group {
         }
     }
 
-    /// Whether others may have no keys for an own message any more, because too many epochs or too
-    /// much time have passed since it was made: then it goes out again, in this epoch.
-    pub(super) fn is_late(&self, now: Timestamp, epoch: Epoch, made: Timestamp) -> bool {
-        let epochs = self.epoch().0.saturating_sub(epoch.0);
-        let aged = now.since_ms(made) >= self.limits.past_epoch_ms / 2;
-        epochs > PAST_EPOCHS as u64 || (epochs > 0 && aged)
+    /// Whether nobody has keys for an own message any more, because too many epochs have passed:
+    /// then it goes out again, in this epoch. Time plays no part: who has erased an epoch by its
+    /// age and who has not depends on clocks, and the place of a message must not.
+    pub(super) fn is_late(&self, epoch: Epoch) -> bool {
+        self.epoch().0.saturating_sub(epoch.0) > PAST_EPOCHS as u64
     }
 
     /// Whether a sender's message of an epoch counts at this place of the log: still the same

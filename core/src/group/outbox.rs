@@ -46,8 +46,6 @@ pub(super) struct SentEnvelope {
     /// The epoch it was encrypted in; meaningless for what is not a message.
     pub(super) epoch: Epoch,
     pub(super) payload: Vec<u8>,
-    /// When it was made.
-    pub(super) made: Timestamp,
     /// When it was last given to the driver.
     pub(super) since: Timestamp,
 }
@@ -85,7 +83,7 @@ impl SentEnvelope {
         now: Timestamp,
     ) -> Self {
         let id = transmit_id(&topic, &payload);
-        Self { topic, id, mark, epoch, payload, made: now, since: now }
+        Self { topic, id, mark, epoch, payload, since: now }
     }
 
     pub(super) fn transmit(&self) -> Transmit {

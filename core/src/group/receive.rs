@@ -26,7 +26,7 @@ pub struct Taken {
 /// Where an own envelope was found.
 enum Own {
     Commit(TransmitId),
-    Message(u64, Epoch, Timestamp, OwnMessage),
+    Message(u64, Epoch, OwnMessage),
 }
 
 impl Group {
@@ -97,8 +97,8 @@ impl Group {
         };
         match self.own(&message) {
             Some(Own::Commit(id)) => return self.own_commit(now, record, id, first),
-            Some(Own::Message(number, epoch, made, message)) => {
-                let late = self.is_late(now, epoch, made);
+            Some(Own::Message(number, epoch, message)) => {
+                let late = self.is_late(epoch);
                 self.settle_message(now, record, number, epoch, late, &message);
                 return Ok(());
             }
@@ -125,7 +125,7 @@ impl Group {
             let own = outgoing.message()?;
             let envelope = outgoing.envelope.as_ref()?;
             wraps(&envelope.payload, envelope.mark, message)
-                .then(|| Own::Message(*number, envelope.epoch, envelope.made, own.clone()))
+                .then(|| Own::Message(*number, envelope.epoch, own.clone()))
         })
     }
 

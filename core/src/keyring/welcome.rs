@@ -73,7 +73,13 @@ impl Held {
     /// Whether the log may still show, before the Welcome's commit, that this installation was
     /// removed.
     fn is_behind(self, start: Cursor) -> bool {
-        self.standing == Standing::Member && self.cursor.seq < start.seq
+        let settles = match self.standing {
+            // The Welcome's own commit is evidence that a removal before it was followed.
+            Standing::Member | Standing::Stuck { removal: true, .. } => true,
+            // Reading on does not help here: waiting for it would block later Welcomes for ever.
+            Standing::Stuck { removal: false, .. } | Standing::Removed { .. } => false,
+        };
+        settles && self.cursor.seq < start.seq
     }
 }
 
