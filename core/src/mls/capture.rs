@@ -175,10 +175,13 @@ impl Capture {
             records.secrets_held = true;
             return Ok(());
         }
-        let cut = cut::serialize(value).map_err(|_| CaptureError("value cannot be stored"))?;
         let key = (kind as u8, name);
         // Ids are given relative to the base, so that unchanged pieces keep theirs.
-        let record = CutRecord::new(cut, records.base.get(&key));
+        let before = records.base.get(&key);
+        let known = before.map(CutRecord::known).unwrap_or_default();
+        let cut = cut::serialize_over(value, known)
+            .map_err(|_| CaptureError("value cannot be stored"))?;
+        let record = CutRecord::new(cut, before);
         records.overlay.insert(key, Some(record));
         Ok(())
     }

@@ -9,7 +9,8 @@
 //! `SystemTime` becomes the start of 1970 (the library stamps epochs with the system clock; the
 //! engine keeps its own times), and the one sequence that comes out of a hash map is sorted.
 
-use core::fmt;
+use core::{fmt, ops::Range};
+use std::collections::BTreeMap;
 
 use serde::{
     Serialize,
@@ -24,23 +25,61 @@ const SEQUENCE_MIN: usize = 32;
 const RUN: usize = 16;
 /// An element at least this long is a piece of its own.
 const LARGE_ELEMENT: usize = 512;
+/// Bytes that a value is expected to grow by: a commit's worth, so that bytes with secrets in them
+/// are rarely moved.
+const GROWTH: usize = 1_024;
 
 /// Serialized bytes, and the offsets at which they may be cut (ascending, inside the bytes).
 pub(crate) struct Cut {
     pub(crate) bytes: Zeroizing<Vec<u8>>,
     pub(crate) cuts: Vec<usize>,
+    /// The member lists of past epochs in it, by epoch.
+    pub(crate) rosters: BTreeMap<u64, Roster>,
+}
+
+/// Where a member list lies, and where it may be cut, relative to its start.
+#[derive(Clone)]
+pub(crate) struct Roster {
+    pub(crate) at: Range<usize>,
+    pub(crate) cuts: Vec<usize>,
+}
+
+/// What is known from the value before.
+#[derive(Default)]
+pub(crate) struct Known<'a> {
+    /// How many bytes to expect.
+    pub(crate) len: usize,
+    /// Bytes and cuts of the member lists of past epochs. An epoch that has ended keeps its members
+    /// for ever, so these lists, which are most of the message secrets of a large group, are
+    /// serialized once and copied from then on.
+    pub(crate) rosters: BTreeMap<u64, (&'a [u8], &'a [usize])>,
 }
 
 /// Serializes a value with cuts.
 pub(crate) fn serialize<T: Serialize + ?Sized>(value: &T) -> Result<Cut, CutError> {
-    let mut cutter = Cutter::default();
+    serialize_over(value, Known::default())
+}
+
+/// Serializes the successor of a value.
+pub(crate) fn serialize_over<T: Serialize + ?Sized>(
+    value: &T,
+    known: Known<'_>,
+) -> Result<Cut, CutError> {
+    let mut cutter = Cutter {
+        out: Vec::with_capacity(known.len.saturating_add(GROWTH)),
+        cuts: Vec::new(),
+        was_byte: false,
+        sort_next: false,
+        rosters: BTreeMap::new(),
+        known,
+    };
     value.serialize(&mut cutter)?;
     let end = cutter.out.len();
     let mut cuts = cutter.cuts;
     cuts.retain(|at| *at > 0 && *at < end);
     cuts.sort_unstable();
     cuts.dedup();
-    Ok(Cut { bytes: Zeroizing::new(cutter.out), cuts })
+    Ok(Cut { bytes: Zeroizing::new(cutter.out), cuts, rosters: cutter.rosters })
 }
 
 /// A value that this format cannot hold.
@@ -61,17 +100,18 @@ impl ser::Error for CutError {
     }
 }
 
-#[derive(Default)]
-struct Cutter {
+struct Cutter<'k> {
     out: Vec<u8>,
     cuts: Vec<usize>,
     /// Whether the last value was a single byte: sequences of bytes are never cut.
     was_byte: bool,
     /// Whether the next sequence comes out of a hash map.
     sort_next: bool,
+    rosters: BTreeMap<u64, Roster>,
+    known: Known<'k>,
 }
 
-impl Cutter {
+impl Cutter<'_> {
     fn varint(&mut self, mut value: u128) {
         while value >= 0x80 {
             self.out.push((value & 0x7f) as u8 | 0x80);
@@ -89,6 +129,28 @@ impl Cutter {
         self.varint(bytes.len() as u128);
         self.out.extend_from_slice(bytes);
     }
+
+    /// The member list of an epoch that has ended.
+    fn roster<T: Serialize + ?Sized>(&mut self, epoch: u64, list: &T) -> Result<(), CutError> {
+        let (start, cut) = (self.out.len(), self.cuts.len());
+        match self.known.rosters.get(&epoch) {
+            Some((bytes, cuts)) => {
+                debug_assert_eq!(*bytes, &serialize(list)?.bytes[..], "members of an ended epoch");
+                self.out.extend_from_slice(bytes);
+                self.cuts.extend(cuts.iter().map(|at| start + at));
+            }
+            None => list.serialize(&mut *self)?,
+        }
+        self.was_byte = false;
+        let cuts = self.cuts.iter().skip(cut).map(|at| at - start).collect();
+        self.rosters.insert(epoch, Roster { at: start..self.out.len(), cuts });
+        Ok(())
+    }
+
+    /// The number that was written at the end, behind `start`.
+    fn written_number(&self, start: usize) -> Option<u64> {
+        postcard::from_bytes(self.out.get(start..)?).ok()
+    }
 }
 
 macro_rules! integers {
@@ -100,16 +162,16 @@ macro_rules! integers {
     )* };
 }
 
-impl<'a> ser::Serializer for &'a mut Cutter {
+impl<'a, 'k> ser::Serializer for &'a mut Cutter<'k> {
     type Ok = ();
     type Error = CutError;
-    type SerializeSeq = Sequence<'a>;
-    type SerializeTuple = Fields<'a>;
-    type SerializeTupleStruct = Fields<'a>;
-    type SerializeTupleVariant = Fields<'a>;
-    type SerializeMap = Sequence<'a>;
-    type SerializeStruct = Fields<'a>;
-    type SerializeStructVariant = Fields<'a>;
+    type SerializeSeq = Sequence<'a, 'k>;
+    type SerializeTuple = Fields<'a, 'k>;
+    type SerializeTupleStruct = Fields<'a, 'k>;
+    type SerializeTupleVariant = Fields<'a, 'k>;
+    type SerializeMap = Sequence<'a, 'k>;
+    type SerializeStruct = Fields<'a, 'k>;
+    type SerializeStructVariant = Fields<'a, 'k>;
 
     integers!(
         serialize_u16 u16 => varint, serialize_u32 u32 => varint, serialize_u64 u64 => varint,
@@ -212,19 +274,23 @@ impl<'a> ser::Serializer for &'a mut Cutter {
         Ok(())
     }
 
-    fn serialize_seq(self, len: Option<usize>) -> Result<Sequence<'a>, CutError> {
+    fn serialize_seq(self, len: Option<usize>) -> Result<Sequence<'a, 'k>, CutError> {
         let len = len.ok_or_else(|| ser::Error::custom("a sequence of unknown length"))?;
         self.varint(len as u128);
         let sorted = core::mem::take(&mut self.sort_next);
         Ok(Sequence { sorted, ..Sequence::new(self, len) })
     }
 
-    fn serialize_tuple(self, _: usize) -> Result<Fields<'a>, CutError> {
-        Ok(Fields { cutter: self, name: "" })
+    fn serialize_tuple(self, _: usize) -> Result<Fields<'a, 'k>, CutError> {
+        Ok(Fields { cutter: self, name: "", epoch: None })
     }
 
-    fn serialize_tuple_struct(self, name: &'static str, _: usize) -> Result<Fields<'a>, CutError> {
-        Ok(Fields { cutter: self, name })
+    fn serialize_tuple_struct(
+        self,
+        name: &'static str,
+        _: usize,
+    ) -> Result<Fields<'a, 'k>, CutError> {
+        Ok(Fields { cutter: self, name, epoch: None })
     }
 
     fn serialize_tuple_variant(
@@ -233,19 +299,19 @@ impl<'a> ser::Serializer for &'a mut Cutter {
         index: u32,
         _: &'static str,
         _: usize,
-    ) -> Result<Fields<'a>, CutError> {
+    ) -> Result<Fields<'a, 'k>, CutError> {
         self.varint(index.into());
-        Ok(Fields { cutter: self, name: "" })
+        Ok(Fields { cutter: self, name: "", epoch: None })
     }
 
-    fn serialize_map(self, len: Option<usize>) -> Result<Sequence<'a>, CutError> {
+    fn serialize_map(self, len: Option<usize>) -> Result<Sequence<'a, 'k>, CutError> {
         let len = len.ok_or_else(|| ser::Error::custom("a map of unknown length"))?;
         self.varint(len as u128);
         Ok(Sequence { sorted: true, ..Sequence::new(self, len) })
     }
 
-    fn serialize_struct(self, name: &'static str, _: usize) -> Result<Fields<'a>, CutError> {
-        Ok(Fields { cutter: self, name })
+    fn serialize_struct(self, name: &'static str, _: usize) -> Result<Fields<'a, 'k>, CutError> {
+        Ok(Fields { cutter: self, name, epoch: None })
     }
 
     fn serialize_struct_variant(
@@ -254,9 +320,9 @@ impl<'a> ser::Serializer for &'a mut Cutter {
         index: u32,
         _: &'static str,
         _: usize,
-    ) -> Result<Fields<'a>, CutError> {
+    ) -> Result<Fields<'a, 'k>, CutError> {
         self.varint(index.into());
-        Ok(Fields { cutter: self, name: "" })
+        Ok(Fields { cutter: self, name: "", epoch: None })
     }
 
     fn is_human_readable(&self) -> bool {
@@ -265,8 +331,8 @@ impl<'a> ser::Serializer for &'a mut Cutter {
 }
 
 /// Elements of a sequence, or entries of a map.
-struct Sequence<'a> {
-    cutter: &'a mut Cutter,
+struct Sequence<'a, 'k> {
+    cutter: &'a mut Cutter<'k>,
     len: usize,
     index: usize,
     of_bytes: bool,
@@ -276,8 +342,8 @@ struct Sequence<'a> {
     first: usize,
 }
 
-impl<'a> Sequence<'a> {
-    fn new(cutter: &'a mut Cutter, len: usize) -> Self {
+impl<'a, 'k> Sequence<'a, 'k> {
+    fn new(cutter: &'a mut Cutter<'k>, len: usize) -> Self {
         let first = cutter.out.len();
         Self { cutter, len, index: 0, of_bytes: false, sorted: false, starts: Vec::new(), first }
     }
@@ -286,7 +352,7 @@ impl<'a> Sequence<'a> {
         let start = self.cutter.out.len();
         value.serialize(&mut *self.cutter)?;
         if self.index == 0 {
-            self.of_bytes = self.cutter.was_byte;
+            self.of_bytes = self.cutter.was_byte && !self.sorted;
         }
         if !self.of_bytes {
             self.cut_around(start);
@@ -335,11 +401,16 @@ impl<'a> Sequence<'a> {
     }
 }
 
-impl SerializeSeq for Sequence<'_> {
+impl SerializeSeq for Sequence<'_, '_> {
     type Ok = ();
     type Error = CutError;
 
+    #[inline]
     fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), CutError> {
+        // Most of what is stored are bytes in sequences, one call for each.
+        if self.of_bytes {
+            return value.serialize(&mut *self.cutter);
+        }
         if self.sorted {
             self.starts.push(self.cutter.out.len());
         }
@@ -352,7 +423,7 @@ impl SerializeSeq for Sequence<'_> {
     }
 }
 
-impl SerializeMap for Sequence<'_> {
+impl SerializeMap for Sequence<'_, '_> {
     type Ok = ();
     type Error = CutError;
 
@@ -372,12 +443,14 @@ impl SerializeMap for Sequence<'_> {
 }
 
 /// Fields of a struct or tuple: written one after the other.
-struct Fields<'a> {
-    cutter: &'a mut Cutter,
+struct Fields<'a, 'k> {
+    cutter: &'a mut Cutter<'k>,
     name: &'static str,
+    /// The epoch that the struct says it is of.
+    epoch: Option<u64>,
 }
 
-impl Fields<'_> {
+impl Fields<'_, '_> {
     fn field<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), CutError> {
         value.serialize(&mut *self.cutter)?;
         self.cutter.was_byte = false;
@@ -385,7 +458,7 @@ impl Fields<'_> {
     }
 }
 
-impl SerializeStruct for Fields<'_> {
+impl SerializeStruct for Fields<'_, '_> {
     type Ok = ();
     type Error = CutError;
 
@@ -400,6 +473,15 @@ impl SerializeStruct for Fields<'_> {
                 self.cutter.sort_next = true;
                 self.field(value)?;
             }
+            ("EpochTree", "epoch") => {
+                let start = self.cutter.out.len();
+                self.field(value)?;
+                self.epoch = self.cutter.written_number(start);
+            }
+            ("EpochTree", "leaves") => match self.epoch {
+                Some(epoch) => self.cutter.roster(epoch, value)?,
+                None => self.field(value)?,
+            },
             _ => self.field(value)?,
         }
         Ok(())
@@ -410,7 +492,7 @@ impl SerializeStruct for Fields<'_> {
     }
 }
 
-impl ser::SerializeStructVariant for Fields<'_> {
+impl ser::SerializeStructVariant for Fields<'_, '_> {
     type Ok = ();
     type Error = CutError;
 
@@ -427,7 +509,7 @@ impl ser::SerializeStructVariant for Fields<'_> {
     }
 }
 
-impl ser::SerializeTuple for Fields<'_> {
+impl ser::SerializeTuple for Fields<'_, '_> {
     type Ok = ();
     type Error = CutError;
 
@@ -442,7 +524,7 @@ impl ser::SerializeTuple for Fields<'_> {
 
 macro_rules! tuple_fields {
     ($($trait:ident),*) => { $(
-        impl ser::$trait for Fields<'_> {
+        impl ser::$trait for Fields<'_, '_> {
             type Ok = ();
             type Error = CutError;
 

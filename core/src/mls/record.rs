@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use conclave_proto::codec::{decode_bare, encode_bare};
 use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
-use super::cut::Cut;
+use super::cut::{Cut, Known, Roster};
 use crate::store::{Key, Scope, Table, Write};
 
 /// Version of the stored form.
@@ -16,11 +16,12 @@ const HEAD: u8 = 0;
 const PIECE: u8 = 1;
 
 /// One record: its bytes, and how they are cut. Equal pieces share an id and are stored once.
-#[derive(Clone)]
 pub(crate) struct CutRecord {
-    bytes: Zeroizing<Vec<u8>>,
+    bytes: Vec<u8>,
     pieces: Vec<Piece>,
     next_id: u32,
+    /// Known of records that were serialized here; a loaded one gets them with its successor.
+    rosters: BTreeMap<u64, Roster>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -48,17 +49,26 @@ impl CutRecord {
     /// A record over its predecessor: pieces that were there keep their ids.
     pub(crate) fn new(cut: Cut, before: Option<&Self>) -> Self {
         if cut.cuts.is_empty() {
-            return Self::inline(cut.bytes);
+            return Self::inline(cut.bytes, cut.rosters);
         }
         let (pieces, next_id) = identify(&cut, before);
-        Self { bytes: cut.bytes, pieces, next_id }
+        Self { bytes: take(cut.bytes), pieces, next_id, rosters: cut.rosters }
     }
 
     /// A record of one piece. Its head stores no ids, so it always has the same: what follows on
     /// it is then the same whether it was loaded or not (E3).
-    fn inline(bytes: Zeroizing<Vec<u8>>) -> Self {
+    fn inline(bytes: Zeroizing<Vec<u8>>, rosters: BTreeMap<u64, Roster>) -> Self {
         let pieces = vec![Piece { id: 0, end: bytes.len() }];
-        Self { bytes, pieces, next_id: 1 }
+        Self { bytes: take(bytes), pieces, next_id: 1, rosters }
+    }
+
+    /// What its successor can copy of it.
+    pub(crate) fn known(&self) -> Known<'_> {
+        let rosters = self.rosters.iter().filter_map(|(epoch, roster)| {
+            let bytes = self.bytes.get(roster.at.clone())?;
+            Some((*epoch, (bytes, roster.cuts.as_slice())))
+        });
+        Known { len: self.bytes.len(), rosters: rosters.collect() }
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
@@ -78,11 +88,14 @@ impl CutRecord {
         if before.is_some_and(|before| *before.bytes == *self.bytes) {
             return;
         }
-        let old: BTreeSet<u32> = before.map(Self::stored_ids).unwrap_or_default();
+        let old = before.map(Self::stored_ids).unwrap_or_default();
         let new = self.stored_ids();
         let mut written = old.clone();
-        for (id, bytes) in self.slices().filter(|(id, _)| new.contains(id)) {
-            if written.insert(id) {
+        let mut last = None;
+        for (id, bytes) in self.slices() {
+            // A piece often repeats: nothing is to be looked up then.
+            let repeats = last.replace(id) == Some(id);
+            if !repeats && new.contains(&id) && written.insert(id) {
                 writes.push(place.put(&place.piece(id), bytes.to_vec()));
             }
         }
@@ -104,7 +117,9 @@ impl CutRecord {
         if self.pieces.len() < 2 {
             return BTreeSet::new();
         }
-        self.pieces.iter().map(|piece| piece.id).collect()
+        let mut ids: Vec<u32> = self.pieces.iter().map(|piece| piece.id).collect();
+        ids.dedup();
+        ids.into_iter().collect()
     }
 
     fn head(&self) -> Vec<u8> {
@@ -122,14 +137,34 @@ impl CutRecord {
     pub(crate) fn load(head: &[u8], stored: &BTreeMap<u32, Vec<u8>>) -> Option<Self> {
         let (&VERSION, head) = head.split_first()? else { return None };
         match decode_bare(head).ok()? {
-            Head::Inline(bytes) => Some(Self::inline(Zeroizing::new(bytes))),
+            Head::Inline(bytes) => Some(Self::inline(Zeroizing::new(bytes), BTreeMap::new())),
             Head::Pieces { next_id, runs } => assemble(next_id, &runs, stored),
         }
     }
 }
 
+/// Members are no secret; everything else is erased.
+impl Drop for CutRecord {
+    fn drop(&mut self) {
+        let mut from = 0;
+        let mut rosters: Vec<_> = self.rosters.values().map(|roster| roster.at.clone()).collect();
+        rosters.sort_unstable_by_key(|roster| roster.start);
+        for roster in rosters {
+            self.bytes.get_mut(from..roster.start).unwrap_or_default().zeroize();
+            from = roster.end;
+        }
+        self.bytes.get_mut(from..).unwrap_or_default().zeroize();
+    }
+}
+
+/// The bytes alone; their owner erases them from then on.
+fn take(mut bytes: Zeroizing<Vec<u8>>) -> Vec<u8> {
+    std::mem::take(&mut *bytes)
+}
+
 fn assemble(next_id: u32, runs: &[Run], stored: &BTreeMap<u32, Vec<u8>>) -> Option<CutRecord> {
-    let mut record = CutRecord { bytes: Zeroizing::new(Vec::new()), pieces: Vec::new(), next_id };
+    let mut record =
+        CutRecord { bytes: Vec::new(), pieces: Vec::new(), next_id, rosters: BTreeMap::new() };
     for run in runs {
         for offset in 0..run.len {
             let id = if run.ascending { run.first.checked_add(offset)? } else { run.first };
@@ -195,8 +230,11 @@ impl<'a> Ids<'a> {
         if let Some((id, _)) = self.before.get(at).filter(|(_, old)| *old == bytes) {
             return *id;
         }
-        let index =
-            self.index.get_or_insert_with(|| self.before.iter().map(|(id, b)| (*b, *id)).collect());
+        let index = self.index.get_or_insert_with(|| {
+            let mut distinct = self.before.clone();
+            distinct.dedup_by_key(|(id, _)| *id);
+            distinct.into_iter().map(|(id, bytes)| (bytes, id)).collect()
+        });
         if let Some(id) = index.get(bytes) {
             return *id;
         }

@@ -1,0 +1,251 @@
+//! The table: every figure, as text for people and as JSON for machines.
+
+use std::fmt::Write as _;
+
+use crate::{
+    bare::BareGroup,
+    bytes::{self, Bytes},
+    fixture::{Fixture, Shape},
+    measure::Ratio,
+    messages::{self, BATCH, Side},
+    mls_rs_peer::{self, Persisting},
+};
+
+/// How much is measured. The keys name the sizes of [`Budget::full`].
+#[derive(Clone, Copy, Debug)]
+pub struct Budget {
+    /// Leaves of the large group.
+    pub large: usize,
+    /// Leaves of the small one.
+    pub small: usize,
+    /// Inboxes of the group whose state is large.
+    pub inboxes: usize,
+    /// Repetitions of every comparison.
+    pub repetitions: usize,
+}
+
+impl Budget {
+    /// What the table is defined with.
+    #[must_use]
+    pub const fn full() -> Self {
+        Self { large: 1_000, small: 10, inboxes: 1_000, repetitions: 21 }
+    }
+}
+
+/// What a figure has to be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Target {
+    /// At most this.
+    AtMost(f64),
+    /// At least this.
+    AtLeast(f64),
+    /// Reported only.
+    Reported,
+}
+
+/// What was found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Value {
+    /// A ratio of processor times or rates.
+    Ratio(Ratio),
+    /// Bytes, the same in every run.
+    Bytes(u64),
+}
+
+/// One figure.
+#[derive(Clone, Debug)]
+pub struct Figure {
+    /// Its key.
+    pub key: &'static str,
+    /// What was found.
+    pub value: Value,
+    /// What it has to be.
+    pub target: Target,
+    /// What it is made of, for the readable table.
+    pub detail: String,
+}
+
+impl Figure {
+    fn ratio(key: &'static str, ratio: Ratio, target: Target) -> Self {
+        let detail = format!(
+            "{:.1} µs : {:.1} µs, {:.2} to {:.2} in {}",
+            ratio.first_us, ratio.second_us, ratio.low, ratio.high, ratio.repetitions
+        );
+        Self { key, value: Value::Ratio(ratio), target, detail }
+    }
+
+    fn bytes(key: &'static str, bytes: u64, max: u32, detail: String) -> Self {
+        Self { key, value: Value::Bytes(bytes), target: Target::AtMost(max.into()), detail }
+    }
+
+    /// The number that stands under its key.
+    #[must_use]
+    pub fn number(&self) -> f64 {
+        match self.value {
+            Value::Ratio(ratio) => ratio.median,
+            Value::Bytes(bytes) => bytes as f64,
+        }
+    }
+
+    /// Whether it is what it has to be; `None` if nothing is asked of it.
+    #[must_use]
+    pub fn is_met(&self) -> Option<bool> {
+        match self.target {
+            Target::AtMost(max) => Some(self.number() <= max),
+            Target::AtLeast(min) => Some(self.number() >= min),
+            Target::Reported => None,
+        }
+    }
+}
+
+/// All figures.
+#[derive(Clone, Debug)]
+pub struct Table {
+    /// Those of the issue, under their keys.
+    pub figures: Vec<Figure>,
+    /// Others, for people only.
+    pub besides: Vec<Figure>,
+}
+
+impl Table {
+    /// Measures everything.
+    #[must_use]
+    pub fn measure(budget: Budget) -> Self {
+        let Budget { large, small, repetitions, .. } = budget;
+        let mut table = Self { figures: Vec::new(), besides: Vec::new() };
+        let mut small = Fixture::new(Shape::of(small));
+        table.add_growth(&mut Fixture::new(Shape::of(large)), &mut small, repetitions);
+        table.add_bytes(&bytes::count(&mut Fixture::new(Shape::of(large))));
+        table.add_bare(&mut small, repetitions);
+        table.add_mls_rs(budget, &mut small);
+        table.add_state(budget);
+        table
+    }
+
+    fn add_growth(&mut self, large: &mut Fixture, small: &mut Fixture, repetitions: usize) {
+        let mut growth = |side| messages::compare(large, small, repetitions, side);
+        let (batch, at_most) = (growth(messages::receive_batch), Target::AtMost(1.25));
+        let (sent, received) = (growth(messages::send_single), growth(messages::receive_single));
+        self.figures.extend([
+            Figure::ratio("receive_batch64_1000_over_10", batch, at_most),
+            Figure::ratio("send_single_1000_over_10", sent, Target::Reported),
+            Figure::ratio("receive_single_1000_over_10", received, Target::Reported),
+        ]);
+    }
+
+    fn add_bytes(&mut self, bytes: &Bytes) {
+        let single = bytes.single;
+        let kinds = format!(
+            "steady {}, first of a sender {}, generation 127 to 128 {}, one epoch back {}, three \
+             back {}",
+            single.steady, single.first, single.generation_128, single.one_back, single.three_back
+        );
+        let batch = format!("{BATCH} messages by 8 senders; a message sent alone {}", bytes.sent);
+        self.figures.extend([
+            Figure::bytes("bytes_per_message_batch64_1000", bytes.batch, 768, batch),
+            Figure::bytes("bytes_per_message_single_1000", single.worst(), 16_384, kinds),
+            Figure::bytes(
+                "bytes_per_commit_applied_1000",
+                bytes.commit,
+                40_960,
+                "the worst of 5, path updates by 4 members".into(),
+            ),
+        ]);
+    }
+
+    fn add_bare(&mut self, engine: &mut Fixture, repetitions: usize) {
+        let mut bare = BareGroup::new();
+        bare.receive();
+        let mut against = |side: Side| {
+            side(engine);
+            Ratio::interleaved(repetitions, BATCH, || side(engine), || bare.receive()).of_rates()
+        };
+        let single = against(messages::receive_single);
+        let batch = against(messages::receive_batch);
+        self.figures.extend([
+            Figure::ratio("engine_over_bare_single_10", single, Target::AtLeast(0.7)),
+            Figure::ratio("engine_over_bare_batch64_10", batch, Target::AtLeast(0.9)),
+        ]);
+    }
+
+    fn add_mls_rs(&mut self, budget: Budget, small: &mut Fixture) {
+        let ratio = against_mls_rs(budget, budget.small, small, Persisting::Everything);
+        self.figures.push(Figure::ratio("engine_over_mls_rs_memory_10", ratio, Target::Reported));
+        let mut large = Fixture::new(Shape::of(budget.large));
+        let ratio = against_mls_rs(budget, budget.large, &mut large, Persisting::Everything);
+        self.figures.push(Figure::ratio("engine_over_mls_rs_memory_1000", ratio, Target::Reported));
+        let ratio = against_mls_rs(budget, budget.large, &mut large, Persisting::WithoutTree);
+        self.besides.push(Figure::ratio(
+            "the same, mls-rs writing no tree",
+            ratio,
+            Target::Reported,
+        ));
+    }
+
+    fn add_state(&mut self, budget: Budget) {
+        let shape = Shape { per_inbox: 1, ..Shape::of(budget.small) };
+        let silent = budget.inboxes.saturating_sub(budget.small);
+        let mut many = Fixture::new(Shape { without_leaves: silent, ..shape });
+        let mut few = Fixture::new(shape);
+        let side = messages::send_and_receive;
+        let growth = messages::compare(&mut many, &mut few, budget.repetitions, side);
+        let target = Target::AtMost(1.2);
+        self.figures.push(Figure::ratio("state_1000_inboxes_over_10", growth, target));
+    }
+
+    /// One JSON object: each key and its number.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let numbers = self.figures.iter().map(|figure| {
+            let number = match figure.value {
+                Value::Ratio(ratio) => ((ratio.median * 1_000.0).round() / 1_000.0).into(),
+                Value::Bytes(bytes) => bytes.into(),
+            };
+            (figure.key.to_owned(), number)
+        });
+        serde_json::Value::Object(numbers.collect()).to_string()
+    }
+
+    /// A line for each figure: its number, what it has to be, and what it is made of.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let mut text = String::new();
+        for figure in self.figures.iter().chain(&self.besides) {
+            let number = match figure.value {
+                Value::Ratio(ratio) => format!("{:.2}", ratio.median),
+                Value::Bytes(bytes) => format!("{bytes} B"),
+            };
+            let target = match figure.target {
+                Target::AtMost(max) => format!("<= {max}"),
+                Target::AtLeast(min) => format!(">= {min}"),
+                Target::Reported => String::new(),
+            };
+            let verdict = match figure.is_met() {
+                Some(true) => "met",
+                Some(false) => "MISSED",
+                None => "",
+            };
+            let Figure { key, detail, .. } = figure;
+            let _ = writeln!(text, "{key:<34} {number:>9}  {target:<8} {verdict:<6}  {detail}");
+        }
+        text
+    }
+}
+
+fn against_mls_rs(
+    budget: Budget,
+    size: usize,
+    engine: &mut Fixture,
+    persisting: Persisting,
+) -> Ratio {
+    let mut peer = mls_rs_peer::group(size);
+    messages::receive_single(engine);
+    peer.receive(persisting);
+    Ratio::interleaved(
+        budget.repetitions,
+        BATCH,
+        || messages::receive_single(engine),
+        || peer.receive(persisting),
+    )
+    .of_rates()
+}
