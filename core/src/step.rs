@@ -120,6 +120,7 @@ impl<T> Step<T> {
 
     /// A step that failed inside after its value had changed: a committer refuses it and ends the
     /// lineage, so that the driver does what it does after a store failure: drop and load again.
+    #[cfg(feature = "std")]
     pub(crate) fn broken(lineage: Lineage, reply: T) -> Self {
         let mut step = Self::new(lineage, Vec::new(), Effects::default(), reply);
         step.set.broken = true;
