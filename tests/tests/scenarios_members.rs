@@ -420,3 +420,34 @@ fn a_welcome_in_somebody_elses_name_is_rejected() {
     };
     assert_eq!(world.events(1, rejected), 1);
 }
+
+/// Scenarios 22 and 31: a standalone proposal is refused for itself and not stored; a commit that
+/// refers to it is invalid for all, whichever of the two comes first.
+#[test]
+fn a_proposal_by_reference_never_counts() {
+    let (mut world, group) = trio(15);
+    let mut rogue = Rogue::of(&world, 2, group);
+    rogue.provider.allow_unused();
+    let victim = leaf_index(&rogue, credential(&world, 1));
+    let (proposal, _) =
+        rogue.group.propose_remove_member(&rogue.provider, &rogue.signer, victim).unwrap();
+    let commit = rogue.commit(Evil::default());
+    let proposal = conclave_testkit::rogue::envelope(&proposal);
+    world.inject(group, commit);
+    world.inject(group, proposal);
+    for device in 0..2 {
+        world.fetch(device);
+        let rejected = |expected: Rejection| {
+            world.events(
+                device,
+                |event| matches!(event, Event::Rejected { reason, .. } if *reason == expected),
+            )
+        };
+        assert_eq!(rejected(Rejection::InvalidCommit(CommitFault::Mls)), 1);
+        assert_eq!(rejected(Rejection::Proposal), 1);
+    }
+    assert_eq!(world.devices[0].groups[&group].members().count(), 3);
+    world.send(0, group, b"after it").unwrap();
+    world.settle();
+    world.check();
+}
