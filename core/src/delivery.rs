@@ -1,5 +1,10 @@
 //! Envelopes on their way out, what became of them, and what an application should know.
 
+mod service;
+
+pub use conclave_proto::relay::{Delivery, PageLimit, TopicPage, Watch};
+pub use service::{DeliveryService, TransportError, Uploaded};
+
 use alloc::vec::Vec;
 use core::time::Duration;
 

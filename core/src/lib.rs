@@ -15,6 +15,7 @@
 
 extern crate alloc;
 
+pub mod bounds;
 mod class;
 pub mod config;
 pub mod delivery;
@@ -25,6 +26,7 @@ pub mod identity;
 pub mod installation;
 #[cfg(feature = "std")]
 pub mod keyring;
+pub mod link;
 #[cfg(feature = "std")]
 pub mod mls;
 pub mod padding;

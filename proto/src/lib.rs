@@ -30,6 +30,7 @@ pub mod limits;
 pub mod message;
 pub mod package;
 pub mod record;
+pub mod relay;
 pub mod topic;
 pub mod welcome;
 

@@ -33,3 +33,13 @@ pub const KEY_PACKAGE_BYTES: usize = 16 * 1024;
 pub const FIELD_BYTES: usize = 8 * 1024;
 /// Metadata fields of one group.
 pub const FIELDS_PER_GROUP: usize = 64;
+/// Longest message between a client and a relay: one Welcome body and what goes around it.
+pub const RELAY_MESSAGE_BYTES: usize = WELCOME_BODY_BYTES + 64 * 1024;
+/// Topics in one request: a client with 10,000 groups asks for their heads in one round trip.
+pub const TOPICS_PER_REQUEST: usize = 10_000;
+/// Envelopes in one publish request: more gain nothing, one commit of the relay takes them all.
+pub const ENVELOPES_PER_PUBLISH: usize = 256;
+/// Topics of one subscription: 10,000 groups, with room for identity logs.
+pub const TOPICS_PER_SUBSCRIPTION: usize = 20_000;
+/// Requests of one connection that wait for their answer.
+pub const REQUESTS_PER_CONNECTION: usize = 512;

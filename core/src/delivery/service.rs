@@ -1,0 +1,128 @@
+//! What the engine needs from whatever carries its envelopes. Definitions only: nothing here
+//! waits.
+
+use alloc::vec::Vec;
+use core::{fmt, time::Duration};
+
+use conclave_proto::{
+    Cursor, InboxId, InstallationId, Seq, Topic,
+    identity::Account,
+    relay::{Delivery, PageLimit, TopicPage, Watch},
+};
+
+use super::{PublishOutcome, Transmit};
+use crate::{
+    BlockedOn, Class,
+    bounds::{BoxFuture, BoxStream, MaybeSend, MaybeSync},
+    step::Upload,
+};
+
+/// Why a delivery service did not answer. Publishing has its own outcomes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TransportError {
+    /// Not reachable or too busy: try again, here or elsewhere.
+    Unavailable {
+        /// Not before this has passed.
+        retry_after: Duration,
+    },
+    /// Wrong certificate, unknown version: no retry helps.
+    Misconfigured(&'static str),
+    /// More than one call may ask for: ask for less.
+    TooMuch,
+    /// The log was trimmed past the reader's cursor.
+    Truncated {
+        /// Whose log.
+        topic: Topic,
+        /// The first record that is left.
+        first: Seq,
+    },
+    /// The operator admits nobody without a proof.
+    NotAdmitted,
+}
+
+impl TransportError {
+    /// What a driver does about it.
+    #[must_use]
+    pub const fn class(&self) -> Class {
+        match self {
+            Self::Unavailable { .. } => Class::Transient,
+            Self::Misconfigured(_) | Self::TooMuch | Self::NotAdmitted => Class::Permanent,
+            Self::Truncated { .. } => Class::Blocked(BlockedOn::Readd),
+        }
+    }
+}
+
+impl fmt::Display for TransportError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unavailable { .. } => f.write_str("the relay cannot be reached"),
+            Self::Misconfigured(why) => write!(f, "the relay cannot be used: {why}"),
+            Self::TooMuch => f.write_str("more than one request may ask for"),
+            Self::Truncated { first, .. } => write!(f, "records before {} are gone", first.0),
+            Self::NotAdmitted => f.write_str("the relay asks for an admission"),
+        }
+    }
+}
+
+impl core::error::Error for TransportError {}
+
+/// What became of the upload of a key package.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Uploaded {
+    /// What.
+    pub outcome: PublishOutcome,
+    /// The head of the Welcome log when it took effect; meaningless unless accepted.
+    pub welcome_head: Seq,
+}
+
+/// Carries envelopes: ordered logs, a directory of key packages, and one subscription.
+///
+/// Whoever replaces the relay implements this. Commits need what it promises about order: one
+/// log per group, the same for everybody. Nothing else is trusted.
+pub trait DeliveryService: MaybeSend + MaybeSync + 'static {
+    /// Result `i` belongs to item `i`. Items of one topic are stored in the order given; after
+    /// one that is not accepted the later ones of its topic are refused as `Behind`. An item that
+    /// is stored already is `Accepted` again. Dropping the future means `Unknown` for all.
+    fn publish(&self, batch: Vec<Transmit>) -> BoxFuture<'_, Vec<PublishOutcome>>;
+
+    /// Records of several topics, as much as the limit allows; what does not fit has `more`. A
+    /// topic without news may be left out.
+    fn fetch(
+        &self,
+        after: Vec<(Topic, Cursor)>,
+        limit: PageLimit,
+    ) -> BoxFuture<'_, Result<Vec<TopicPage>, TransportError>>;
+
+    /// Of these topics, those whose head is not what the caller says, with the head they have.
+    fn heads(
+        &self,
+        known: Vec<(Topic, Seq)>,
+    ) -> BoxFuture<'_, Result<Vec<(Topic, Cursor)>, TransportError>>;
+
+    /// One long-lived subscription; topics come and go through `changes`. Ends after an `Err`, or
+    /// when `changes` ends; the caller subscribes again from its stored cursors. Not pulling it is
+    /// the back-pressure: records are then dropped, and a `Head` says so later. There is one
+    /// subscription at a time: a new one ends the one before.
+    fn subscribe(
+        &self,
+        changes: BoxStream<'static, Watch>,
+    ) -> BoxStream<'static, Result<Delivery, TransportError>>;
+
+    /// The encoded key package upload of each installation, in the order asked; a missing one is
+    /// `None`, never left out.
+    fn key_packages(
+        &self,
+        of: Vec<InstallationId>,
+    ) -> BoxFuture<'_, Result<Vec<Option<Vec<u8>>>, TransportError>>;
+
+    /// Publishes this installation's key package in place of the one before. Dropping the future
+    /// means `Unknown`.
+    fn upload(&self, upload: Upload) -> BoxFuture<'_, Uploaded>;
+
+    /// The inbox of each account, in the order asked. A hint that nobody vouches for (I8).
+    fn resolve(
+        &self,
+        accounts: Vec<Account>,
+    ) -> BoxFuture<'_, Result<Vec<Option<InboxId>>, TransportError>>;
+}
