@@ -4,6 +4,7 @@
 //! the published one makes it rotate, in the write set that makes the group exist: a crash in
 //! between loses neither.
 
+mod gathering;
 mod stored;
 mod welcome;
 
@@ -14,6 +15,7 @@ use conclave_proto::{
 };
 
 pub use crate::mls::{PackageError, VerifiedPackage};
+pub use gathering::Gathering;
 pub use welcome::{Gathered, Held, Invitation, WelcomeOutcome};
 
 use crate::{

@@ -30,7 +30,9 @@ pub mod link;
 #[cfg(feature = "std")]
 pub mod mls;
 pub mod padding;
+pub mod relay_client;
 pub mod seal;
+pub mod session;
 pub mod state;
 pub mod step;
 pub mod store;

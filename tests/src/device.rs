@@ -12,11 +12,11 @@ use conclave_core::{
     entropy::Entropy,
     group::{Group, GroupRecords, Standing, Taken},
     installation::Installation,
-    keyring::{Gathered, Held, KeyRing, WelcomeOutcome},
+    keyring::{Gathered, Held, Invitation, KeyRing, WelcomeOutcome},
     step::{Committer, Step, Upload},
     store::{Claim, Direction, Range, Store, StoreError, Table},
 };
-use conclave_proto::{Cursor, GroupId, Record, Seq, Timestamp, Topic};
+use conclave_proto::{Cursor, GroupId, Record, Seq, Timestamp, Topic, TransmitId};
 use conclave_store_memory::MemoryStore;
 
 use crate::{
@@ -36,9 +36,20 @@ pub struct Membership {
     pub end: Option<Seq>,
 }
 
+/// What came of showing a Welcome to a key ring.
+#[derive(Debug)]
+pub enum Welcomed {
+    /// This has to be fetched first.
+    Needs(Invitation),
+    /// It waits for what the relay does not have yet.
+    Waiting,
+    /// The ring is done with it, or has lost what it did to its store and wants it again.
+    Handled,
+}
+
 /// One installation.
 #[derive(Debug)]
-pub struct Device {
+pub struct Device<S = MemoryStore> {
     /// Its number in the world.
     pub index: usize,
     /// Its keys.
@@ -46,14 +57,14 @@ pub struct Device {
     /// Limits of its engine; may differ between devices.
     pub limits: Limits,
     /// The store, whose faults are scripted.
-    pub store: Faulty<MemoryStore>,
+    pub store: Faulty<S>,
     /// Its key ring.
     pub ring: KeyRing,
     /// Its groups.
     pub groups: BTreeMap<GroupId, Group>,
     /// Released, not yet published.
     pub transmits: VecDeque<Transmit>,
-    uploads: VecDeque<Upload>,
+    pub(crate) uploads: VecDeque<Upload>,
     /// Everything it has told the application.
     pub events: Vec<Event>,
     /// Its memberships, by group.
@@ -76,41 +87,11 @@ impl Device {
     /// If the memory store fails.
     #[must_use]
     pub fn new(seed: u64, index: usize, installation: Arc<Installation>, now: Timestamp) -> Self {
-        let store = Faulty::new(MemoryStore::new());
         let entropy = Entropy::new(Box::new(SimEntropy::new(seed, index as u64, 0)));
-        let claim = Claim([0; 16]);
-        store.claim(claim).expect("a memory store takes a claim");
-        let mut committer = Committer::new(claim);
-        let limits = Limits::default();
-        let child = entropy.child("ring", &[]);
-        let step = KeyRing::create(now, Arc::clone(&installation), limits, child);
-        let released =
-            committer.drive(&store, step.expect("a ring is made")).expect("the store works");
-        Self {
-            index,
-            installation,
-            limits,
-            store,
-            ring: released.reply,
-            groups: BTreeMap::new(),
-            transmits: VecDeque::new(),
-            uploads: released.effects.uploads.into(),
-            events: Vec::new(),
-            memberships: BTreeMap::new(),
-            committer,
-            entropy,
-            world_seed: seed,
-            openings: 1,
-            loads: 1,
-            waits_for_welcome: false,
-            crash_after_commit: false,
-        }
-    }
-
-    /// Fails the next store commit.
-    pub fn fail_next_commit(&self, fault: Fault) {
-        self.store.restart();
-        self.store.fail_at(0, fault);
+        let mut device =
+            Self::open(MemoryStore::new(), index, installation, Claim([0; 16]), entropy, now);
+        device.world_seed = seed;
+        device
     }
 
     /// Ends the process between two steps and starts it again on the same store: everything in
@@ -132,6 +113,74 @@ impl Device {
         self.transmits.clear();
         self.uploads.clear();
         self.reload_ring();
+        self.load_groups();
+    }
+}
+
+impl<S: Store> Device<S> {
+    /// An installation over a store: what lies there is loaded, and a key ring is made if none
+    /// does. `claim` and `entropy` are this opening's own.
+    ///
+    /// # Panics
+    /// If the store fails or what it holds does not load.
+    #[must_use]
+    pub fn open(
+        store: S,
+        index: usize,
+        installation: Arc<Installation>,
+        claim: Claim,
+        entropy: Entropy,
+        now: Timestamp,
+    ) -> Self {
+        let store = Faulty::new(store);
+        store.claim(claim).expect("the store takes a claim");
+        let mut committer = Committer::new(claim);
+        let limits = Limits::default();
+        let ring =
+            KeyRing::load(&store, Arc::clone(&installation), limits, entropy.child("ring", &[]), 0);
+        let (ring, uploads) = match ring.expect("the ring loads") {
+            Some(ring) => {
+                let uploads = ring.unsettled().into_iter().collect();
+                (ring, uploads)
+            }
+            None => {
+                let child = entropy.child("ring", &[]);
+                let step = KeyRing::create(now, Arc::clone(&installation), limits, child);
+                let released = committer.drive(&store, step.expect("a ring is made"));
+                let released = released.expect("the store works");
+                (released.reply, released.effects.uploads.into())
+            }
+        };
+        let mut device = Self {
+            index,
+            installation,
+            limits,
+            store,
+            ring,
+            groups: BTreeMap::new(),
+            transmits: VecDeque::new(),
+            uploads,
+            events: Vec::new(),
+            memberships: BTreeMap::new(),
+            committer,
+            entropy,
+            world_seed: 0,
+            openings: 1,
+            loads: 1,
+            waits_for_welcome: false,
+            crash_after_commit: false,
+        };
+        device.load_groups();
+        device
+    }
+
+    /// Fails the next store commit.
+    pub fn fail_next_commit(&self, fault: Fault) {
+        self.store.restart();
+        self.store.fail_at(0, fault);
+    }
+
+    fn load_groups(&mut self) {
         let known: Vec<GroupId> = self.stored_groups();
         self.groups.clear();
         for id in known {
@@ -230,25 +279,41 @@ impl Device {
             relay.upload(&upload);
             let head = relay.head(self.index, &self.ring.topic()).seq;
             let accepted = PublishOutcome::Accepted { seq: Seq(1), prev: Seq(0) };
-            let step = self.ring.handle_upload(now, upload.counter, &accepted, head);
-            if self.drive(step).is_err() {
-                self.store.restart();
-                self.reload_ring();
-            }
+            self.settle_upload(now, upload.counter, &accepted, head);
             return true;
         }
         let Some(transmit) = self.transmits.pop_front() else { return false };
         let outcome = relay.publish(self.index, &transmit);
         let again = matches!(outcome, PublishOutcome::NotStored { .. });
-        for id in self.groups.keys().copied().collect::<Vec<_>>() {
-            let Some(group) = self.groups.get_mut(&id) else { continue };
-            let step = group.handle_publish(now, transmit.id, &outcome);
-            self.drive_group(id, step);
-        }
+        self.settle_publish(now, transmit.id, &outcome);
         if again {
             self.transmits.push_front(transmit);
         }
         true
+    }
+
+    /// Tells the key ring what became of an upload.
+    pub fn settle_upload(
+        &mut self,
+        now: Timestamp,
+        counter: u64,
+        outcome: &PublishOutcome,
+        head: Seq,
+    ) {
+        let step = self.ring.handle_upload(now, counter, outcome, head);
+        if self.drive(step).is_err() {
+            self.store.restart();
+            self.reload_ring();
+        }
+    }
+
+    /// Tells the groups what became of an envelope.
+    pub fn settle_publish(&mut self, now: Timestamp, id: TransmitId, outcome: &PublishOutcome) {
+        for group_id in self.groups.keys().copied().collect::<Vec<_>>() {
+            let Some(group) = self.groups.get_mut(&group_id) else { continue };
+            let step = group.handle_publish(now, id, outcome);
+            self.drive_group(group_id, step);
+        }
     }
 
     /// Hands in the records of a group's log behind its cursor, at most `limit`, starting up to
@@ -325,31 +390,52 @@ impl Device {
 
     /// Handles one record of the Welcome topic.
     pub fn handle_welcome(&mut self, relay: &SimRelay, now: Timestamp, record: &Record) -> bool {
-        self.waits_for_welcome = false;
-        let step = self.ring.handle_welcome(now, record, None);
-        let Ok(outcome) = self.drive(step) else {
-            self.reload_after_ring_failure(None);
-            return true;
+        let invitation = match self.look_at_welcome(now, record, None) {
+            Welcomed::Needs(invitation) => invitation,
+            Welcomed::Waiting => return false,
+            Welcomed::Handled => return true,
         };
-        let WelcomeOutcome::Needs(invitation) = outcome else { return true };
         let group_topic = Topic::Group(invitation.group);
         let gathered = Gathered {
             commit: relay.at(self.index, &group_topic, invitation.start.seq),
             body: relay.body(invitation.body),
             inviter_log: relay.identities.get(&invitation.inviter).cloned().unwrap_or_default(),
-            held: Held::read(self.store.inner(), invitation.group).expect("the store reads"),
+            held: self.held(invitation.group),
         };
-        let step = self.ring.handle_welcome(now, record, Some(&gathered));
-        match self.drive(step) {
-            Ok(WelcomeOutcome::Joined(group)) => self.join(*group, invitation.start),
-            Ok(WelcomeOutcome::Waiting(_)) => {
+        let asked = Some((&invitation, &gathered));
+        !matches!(self.look_at_welcome(now, record, asked), Welcomed::Waiting)
+    }
+
+    /// How this installation stands in a group by its store.
+    ///
+    /// # Panics
+    /// If the store does not read.
+    #[must_use]
+    pub fn held(&self, group: GroupId) -> Option<Held> {
+        Held::read(self.store.inner(), group).expect("the store reads")
+    }
+
+    /// Shows a record of the Welcome topic to the key ring, with what it asked for.
+    pub fn look_at_welcome(
+        &mut self,
+        now: Timestamp,
+        record: &Record,
+        gathered: Option<(&Invitation, &Gathered)>,
+    ) -> Welcomed {
+        self.waits_for_welcome = false;
+        let step = self.ring.handle_welcome(now, record, gathered.map(|(_, gathered)| gathered));
+        let start = gathered.map(|(invitation, _)| (invitation.group, invitation.start));
+        match (self.drive(step), start) {
+            (Ok(WelcomeOutcome::Needs(invitation)), _) => return Welcomed::Needs(invitation),
+            (Ok(WelcomeOutcome::Joined(group)), Some((_, start))) => self.join(*group, start),
+            (Ok(WelcomeOutcome::Waiting(_)), _) => {
                 self.waits_for_welcome = true;
-                return false;
+                return Welcomed::Waiting;
             }
-            Ok(_) => {}
-            Err(_) => self.reload_after_ring_failure(Some((invitation.group, invitation.start))),
+            (Ok(_), _) => {}
+            (Err(_), joined) => self.reload_after_ring_failure(joined),
         }
-        true
+        Welcomed::Handled
     }
 
     fn join(&mut self, group: Group, start: Cursor) {

@@ -23,12 +23,15 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 pub mod chaos;
+pub mod clerk;
 pub mod conformance;
 pub mod device;
 pub mod dice;
 pub mod entropy;
 pub mod faulty_store;
 pub mod fuzz;
+
+pub mod net;
 pub mod rogue;
 pub mod sim_relay;
 pub mod world;

@@ -1,0 +1,297 @@
+//! The task behind a remote: one connection at a time, opened when there is something to say.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use conclave_core::{
+    bounds::BoxStream,
+    delivery::{TransportError, Watch},
+    link::{Link, LinkError},
+    relay_client::{Busy, CloseReason, News, RelayClient, RequestId},
+};
+use conclave_proto::{
+    Timestamp, Topic,
+    relay::{Answer, Goodbye, Request},
+};
+use futures_util::StreamExt;
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
+
+use crate::{
+    mailbox::Mailbox,
+    remote::{Connector, RemoteLimits},
+};
+
+/// What a handle asks of the task.
+pub(crate) enum Command {
+    Ask { request: Request, reply: Reply },
+    Subscribe { changes: BoxStream<'static, Watch>, mailbox: Mailbox },
+}
+
+type Reply = oneshot::Sender<Result<Option<Answer>, TransportError>>;
+
+pub(crate) struct Driver {
+    connector: Arc<dyn Connector>,
+    commands: mpsc::Receiver<Command>,
+    limits: RemoteLimits,
+    started: Instant,
+}
+
+/// What lives as long as one link.
+struct Connection {
+    client: RelayClient,
+    asked: BTreeMap<RequestId, Reply>,
+    subscription: Option<Subscription>,
+    /// Why the connection ended.
+    closed: Option<CloseReason>,
+}
+
+struct Subscription {
+    changes: BoxStream<'static, Watch>,
+    mailbox: Mailbox,
+    /// What is watched, to be let go of when the subscriber is gone.
+    topics: BTreeSet<Topic>,
+}
+
+/// Bytes of frames that are handed to the link at once.
+const SEND_BYTES: usize = 256 * 1024;
+
+/// Bytes that wait to be sent above which no further command is taken: callers then wait.
+const QUEUED_BYTES: usize = 4 * 1024 * 1024;
+
+impl Driver {
+    pub(crate) fn new(
+        connector: Arc<dyn Connector>,
+        commands: mpsc::Receiver<Command>,
+        limits: RemoteLimits,
+    ) -> Self {
+        Self { connector, commands, limits, started: Instant::now() }
+    }
+
+    pub(crate) async fn run(mut self) {
+        while let Some(command) = self.commands.recv().await {
+            match self.connector.connect().await {
+                Ok(link) => {
+                    let now = self.now();
+                    let client = RelayClient::new(now, link.info(), self.limits.client);
+                    let connection = Connection {
+                        client,
+                        asked: BTreeMap::new(),
+                        subscription: None,
+                        closed: None,
+                    };
+                    self.converse(&*link, connection, command).await;
+                    link.close();
+                }
+                Err(error) => refuse(command, error),
+            }
+        }
+    }
+
+    async fn converse(&mut self, link: &dyn Link, mut connection: Connection, first: Command) {
+        connection.take(self.now(), first);
+        let mut receiving = link.receive();
+        let mut sending = None;
+        while !connection.settle() {
+            if sending.is_none() {
+                let frames = frames(&mut connection.client, self.now());
+                if !frames.is_empty() {
+                    sending = Some(link.send(frames));
+                }
+            }
+            let room = connection.client.queued_bytes() < QUEUED_BYTES && !connection.is_full();
+            let due = self.due(&connection);
+            tokio::select! {
+                frames = &mut receiving => {
+                    receiving = link.receive();
+                    let now = self.now();
+                    connection.receive(now, frames);
+                }
+                sent = maybe(&mut sending) => {
+                    sending = None;
+                    if sent.is_err() {
+                        connection.client.handle_closed();
+                    }
+                }
+                command = self.commands.recv(), if room => match command {
+                    Some(command) => { let now = self.now(); connection.take(now, command); }
+                    // The last handle is gone.
+                    None => connection.client.end(),
+                },
+                change = next_change(&mut connection.subscription) => connection.change(change),
+                () = at(due) => { let now = self.now(); connection.client.handle_timeout(now); }
+            }
+        }
+        connection.end();
+    }
+
+    /// Time for timers of the protocol, which go on at the pace of seconds.
+    fn now(&self) -> Timestamp {
+        Timestamp(u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    fn due(&self, connection: &Connection) -> Option<Instant> {
+        let due = connection.client.next_timeout()?;
+        Some(Instant::now() + Duration::from_millis(due.since_ms(self.now())))
+    }
+}
+
+impl Connection {
+    fn is_full(&self) -> bool {
+        self.asked.len() >= conclave_proto::limits::REQUESTS_PER_CONNECTION
+    }
+
+    fn take(&mut self, now: Timestamp, command: Command) {
+        match command {
+            Command::Ask { request, reply } => match self.client.request(now, request) {
+                Ok(id) => {
+                    self.asked.insert(id, reply);
+                }
+                Err(Busy) => give(reply, Err(unavailable())),
+            },
+            Command::Subscribe { changes, mailbox } => {
+                self.let_go();
+                let topics = BTreeSet::new();
+                self.subscription = Some(Subscription { changes, mailbox, topics });
+            }
+        }
+    }
+
+    fn receive(&mut self, now: Timestamp, frames: Result<Vec<Vec<u8>>, LinkError>) {
+        match frames {
+            Ok(frames) => frames.iter().for_each(|frame| self.client.handle_frame(now, frame)),
+            Err(_) => self.client.handle_closed(),
+        }
+    }
+
+    fn change(&mut self, change: Option<Watch>) {
+        let Some(subscription) = &mut self.subscription else { return };
+        match change {
+            Some(change) => {
+                subscription.note(&change);
+                self.client.watch(change);
+            }
+            None => self.let_go(),
+        }
+    }
+
+    /// Ends the present subscription, but not the connection.
+    fn let_go(&mut self) {
+        if let Some(subscription) = self.subscription.take() {
+            self.client.watch(Watch::Remove(subscription.topics.into_iter().collect()));
+            subscription.mailbox.end(unavailable());
+        }
+    }
+
+    /// Passes on what came; whether the connection is over.
+    fn settle(&mut self) -> bool {
+        while let Some(news) = self.client.poll() {
+            match news {
+                News::Opened(_) => {}
+                News::Answered(id, answer) => self.answer(id, Some(answer)),
+                News::Lost(id) => self.answer(id, None),
+                News::Delivered(delivery) => {
+                    if let Some(subscription) = &self.subscription {
+                        subscription.mailbox.put(delivery);
+                    }
+                }
+                News::Closed(reason) => self.closed = Some(reason),
+            }
+        }
+        let abandoned = |subscription: &Subscription| subscription.mailbox.is_abandoned();
+        if self.subscription.as_ref().is_some_and(abandoned) {
+            self.let_go();
+        }
+        self.closed.is_some()
+    }
+
+    fn answer(&mut self, id: RequestId, answer: Option<Answer>) {
+        if let Some(reply) = self.asked.remove(&id) {
+            give(reply, Ok(answer));
+        }
+    }
+
+    fn end(mut self) {
+        if let Some(subscription) = self.subscription.take() {
+            let error = match self.closed {
+                Some(CloseReason::Goodbye(Goodbye::UnknownVersion { .. })) => {
+                    TransportError::Misconfigured("no version of the protocol in common")
+                }
+                _ => unavailable(),
+            };
+            subscription.mailbox.end(error);
+        }
+    }
+}
+
+impl Subscription {
+    fn note(&mut self, change: &Watch) {
+        match change {
+            Watch::Add(topics) => {
+                self.topics.extend(topics.iter().map(|(topic, _)| topic.clone()));
+            }
+            Watch::Remove(topics) => {
+                for topic in topics {
+                    self.topics.remove(topic);
+                }
+            }
+            Watch::Mark(_) => {}
+        }
+    }
+}
+
+fn refuse(command: Command, error: TransportError) {
+    match command {
+        Command::Ask { reply, .. } => give(reply, Err(error)),
+        Command::Subscribe { mailbox, .. } => mailbox.end(error),
+    }
+}
+
+/// Whoever asked may have gone away.
+fn give(reply: Reply, answer: Result<Option<Answer>, TransportError>) {
+    drop(reply.send(answer));
+}
+
+fn unavailable() -> TransportError {
+    TransportError::Unavailable { retry_after: Duration::ZERO }
+}
+
+fn frames(client: &mut RelayClient, now: Timestamp) -> Vec<Vec<u8>> {
+    let (mut frames, mut bytes) = (Vec::new(), 0);
+    while bytes < SEND_BYTES
+        && let Some(frame) = client.poll_frame(now)
+    {
+        bytes += frame.len();
+        frames.push(frame);
+    }
+    frames
+}
+
+async fn next_change(subscription: &mut Option<Subscription>) -> Option<Watch> {
+    match subscription {
+        Some(subscription) => subscription.changes.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn maybe<F>(future: &mut Option<F>) -> Result<(), LinkError>
+where
+    F: Future<Output = Result<(), LinkError>> + Unpin,
+{
+    match future {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn at(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,172 @@
+//! The handle: calls become requests, and requests become answers.
+
+use std::{fmt, sync::Arc};
+
+use conclave_core::{
+    bounds::{BoxFuture, BoxStream},
+    delivery::{
+        Delivery, DeliveryService, PageLimit, PublishOutcome, TopicPage, Transmit, TransportError,
+        Uploaded, Watch,
+    },
+    link::Link,
+    relay_client::{
+        ClientLimits, heads_result, inboxes_result, packages_result, pages_result,
+        publish_outcomes, publish_request, uploaded,
+    },
+    step::Upload,
+};
+use conclave_proto::{
+    Cursor, InboxId, InstallationId, Seq, Topic,
+    identity::Account,
+    relay::{Answer, Request},
+};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    driver::{Command, Driver},
+    mailbox::mailbox,
+};
+
+/// Opens links to one relay.
+pub trait Connector: Send + Sync + 'static {
+    /// A new link.
+    ///
+    /// # Errors
+    /// [`TransportError::Unavailable`] if another attempt may work, otherwise
+    /// [`TransportError::Misconfigured`].
+    fn connect(&self) -> BoxFuture<'_, Result<Box<dyn Link>, TransportError>>;
+}
+
+/// Limits of a remote.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct RemoteLimits {
+    /// Of each connection.
+    pub client: ClientLimits,
+    /// Calls that wait to be sent; more callers wait for room.
+    pub calls: usize,
+    /// Records that a subscription holds for somebody who does not pull it.
+    pub delivered_records: usize,
+}
+
+impl Default for RemoteLimits {
+    fn default() -> Self {
+        Self { client: ClientLimits::default(), calls: 256, delivered_records: 1_024 }
+    }
+}
+
+/// A delivery service at the other end of a link. Cheap to clone; the last clone ends the
+/// connection.
+#[derive(Clone)]
+pub struct Remote {
+    commands: mpsc::Sender<Command>,
+    limits: RemoteLimits,
+}
+
+impl fmt::Debug for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Remote").finish_non_exhaustive()
+    }
+}
+
+impl Remote {
+    /// A remote that connects when it is first used. Its work is done by a task on the present
+    /// tokio runtime.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    #[must_use]
+    pub fn new(connector: impl Connector, limits: RemoteLimits) -> Self {
+        let (commands, queue) = mpsc::channel(limits.calls.max(1));
+        let driver = Driver::new(Arc::new(connector), queue, limits);
+        tokio::spawn(driver.run());
+        Self { commands, limits }
+    }
+
+    /// The answer to a request; `None` if it is lost, an error if nothing was sent.
+    async fn ask(&self, request: Request) -> Result<Option<Answer>, TransportError> {
+        let (reply, answer) = oneshot::channel();
+        let gone = TransportError::Unavailable { retry_after: core::time::Duration::ZERO };
+        if self.commands.send(Command::Ask { request, reply }).await.is_err() {
+            return Err(gone);
+        }
+        answer.await.unwrap_or(Ok(None))
+    }
+}
+
+impl DeliveryService for Remote {
+    fn publish(&self, batch: Vec<Transmit>) -> BoxFuture<'_, Vec<PublishOutcome>> {
+        Box::pin(async move {
+            let count = batch.len();
+            match self.ask(publish_request(batch)).await {
+                Ok(answer) => publish_outcomes(answer, count),
+                Err(error) => vec![not_sent(&error); count],
+            }
+        })
+    }
+
+    fn fetch(
+        &self,
+        after: Vec<(Topic, Cursor)>,
+        limit: PageLimit,
+    ) -> BoxFuture<'_, Result<Vec<TopicPage>, TransportError>> {
+        Box::pin(async move { pages_result(self.ask(Request::Fetch { after, limit }).await?) })
+    }
+
+    fn heads(
+        &self,
+        known: Vec<(Topic, Seq)>,
+    ) -> BoxFuture<'_, Result<Vec<(Topic, Cursor)>, TransportError>> {
+        Box::pin(async move { heads_result(self.ask(Request::Heads(known)).await?) })
+    }
+
+    fn subscribe(
+        &self,
+        changes: BoxStream<'static, Watch>,
+    ) -> BoxStream<'static, Result<Delivery, TransportError>> {
+        let (mailbox, deliveries) = mailbox(self.limits.delivered_records);
+        let commands = self.commands.clone();
+        let subscribe = async move {
+            // If the driver is gone, so is the mailbox's other end, and with it the stream.
+            let _ = commands.send(Command::Subscribe { changes, mailbox }).await;
+            deliveries
+        };
+        Box::pin(futures_util::FutureExt::flatten_stream(subscribe))
+    }
+
+    fn key_packages(
+        &self,
+        of: Vec<InstallationId>,
+    ) -> BoxFuture<'_, Result<Vec<Option<Vec<u8>>>, TransportError>> {
+        Box::pin(async move { packages_result(self.ask(Request::KeyPackages(of)).await?) })
+    }
+
+    fn upload(&self, upload: Upload) -> BoxFuture<'_, Uploaded> {
+        Box::pin(async move {
+            match self.ask(Request::Upload(upload.bytes)).await {
+                Ok(answer) => uploaded(answer),
+                Err(error) => Uploaded { outcome: not_sent(&error), welcome_head: Seq(0) },
+            }
+        })
+    }
+
+    fn resolve(
+        &self,
+        accounts: Vec<Account>,
+    ) -> BoxFuture<'_, Result<Vec<Option<InboxId>>, TransportError>> {
+        Box::pin(async move { inboxes_result(self.ask(Request::Resolve(accounts)).await?) })
+    }
+}
+
+/// Nothing was sent, so nothing was stored.
+fn not_sent(error: &TransportError) -> PublishOutcome {
+    let retry_after = match error {
+        TransportError::Unavailable { retry_after } => *retry_after,
+        TransportError::Misconfigured(_)
+        | TransportError::TooMuch
+        | TransportError::Truncated { .. }
+        | TransportError::NotAdmitted
+        | _ => core::time::Duration::from_secs(30),
+    };
+    PublishOutcome::NotStored { retry_after }
+}

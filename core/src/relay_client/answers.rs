@@ -1,0 +1,213 @@
+//! Between the words of the engine and those of the wire: requests made of calls, and answers
+//! turned into results. A relay is not trusted to answer what it was asked.
+
+use alloc::{collections::BTreeMap, vec::Vec};
+use core::time::Duration;
+
+use conclave_proto::{
+    Cursor, InboxId, Record, Seq, Topic,
+    relay::{Answer, Failure, PageLimit, Publish, Published, Request, TopicPage},
+};
+
+use crate::delivery::{PublishOutcome, Refusal, Transmit, TransportError, Uploaded};
+
+/// What an answer has to look like.
+#[derive(Clone, Debug)]
+pub(super) enum Shape {
+    Hello,
+    Published(usize),
+    /// Pages of these topics, none twice.
+    Pages(BTreeMap<Topic, Seq>),
+    Heads,
+    KeyPackages(usize),
+    Uploaded,
+    Inboxes(usize),
+}
+
+impl Shape {
+    pub(super) fn of(request: &Request) -> Self {
+        match request {
+            Request::Publish(items) => Self::Published(items.len()),
+            Request::Fetch { after, .. } => {
+                Self::Pages(after.iter().map(|(topic, at)| (topic.clone(), at.seq)).collect())
+            }
+            Request::Heads(_) => Self::Heads,
+            Request::KeyPackages(of) => Self::KeyPackages(of.len()),
+            Request::Upload(_) => Self::Uploaded,
+            Request::Resolve(accounts) => Self::Inboxes(accounts.len()),
+        }
+    }
+
+    pub(super) fn fits(&self, answer: &Answer) -> bool {
+        match (self, answer) {
+            (Self::Hello, _) => false,
+            (_, Answer::Failed(_))
+            | (Self::Heads, Answer::Heads(_))
+            | (Self::Uploaded, Answer::Uploaded { .. }) => true,
+            (Self::Published(count), Answer::Published(outcomes)) => outcomes.len() == *count,
+            (Self::Pages(asked), Answer::Pages(pages)) => {
+                pages.len() <= asked.len() && pages.iter().all(|page| is_asked(page, asked))
+            }
+            (Self::KeyPackages(count), Answer::KeyPackages(found)) => found.len() == *count,
+            (Self::Inboxes(count), Answer::Inboxes(found)) => found.len() == *count,
+            (
+                Self::Published(_)
+                | Self::Pages(_)
+                | Self::Heads
+                | Self::KeyPackages(_)
+                | Self::Uploaded
+                | Self::Inboxes(_),
+                _,
+            ) => false,
+        }
+    }
+}
+
+/// Whether a page belongs to a topic that was asked for, starts behind the reader's place and has
+/// no hole. Whether it extends the reader's hash chain is judged where the reader stands.
+fn is_asked(page: &TopicPage, asked: &BTreeMap<Topic, Seq>) -> bool {
+    let Some(from) = asked.get(&page.topic) else { return false };
+    let mut last = *from;
+    page.records.iter().all(|record: &Record| {
+        let fits = record.prev == last && record.seq > last;
+        last = record.seq;
+        fits
+    })
+}
+
+/// A request to publish.
+#[must_use]
+pub fn publish_request(batch: Vec<Transmit>) -> Request {
+    let items = batch.into_iter().map(|transmit| Publish {
+        topic: transmit.topic,
+        id: transmit.id,
+        expect: transmit.expect,
+        payload: transmit.payload,
+        write: None,
+    });
+    Request::Publish(items.collect())
+}
+
+/// A request for pages.
+#[must_use]
+pub const fn fetch_request(after: Vec<(Topic, Cursor)>, limit: PageLimit) -> Request {
+    Request::Fetch { after, limit }
+}
+
+/// A request for heads.
+#[must_use]
+pub const fn heads_request(known: Vec<(Topic, Seq)>) -> Request {
+    Request::Heads(known)
+}
+
+/// What became of `count` envelopes; `None` is a lost answer.
+#[must_use]
+pub fn publish_outcomes(answer: Option<Answer>, count: usize) -> Vec<PublishOutcome> {
+    match answer {
+        Some(Answer::Published(outcomes)) => outcomes.into_iter().map(outcome).collect(),
+        Some(Answer::Failed(failure)) => {
+            let all = match failure {
+                Failure::Unavailable { retry_ms } => PublishOutcome::NotStored {
+                    retry_after: Duration::from_millis(retry_ms.into()),
+                },
+                // The same request will not fare better, but smaller ones may.
+                Failure::TooMuch | Failure::Truncated { .. } | Failure::NotAdmitted => {
+                    PublishOutcome::NotStored { retry_after: REFUSED_FOR }
+                }
+            };
+            core::iter::repeat_n(all, count).collect()
+        }
+        Some(_) | None => core::iter::repeat_n(PublishOutcome::Unknown, count).collect(),
+    }
+}
+
+/// How long to wait with a call that a relay does not take for now.
+const REFUSED_FOR: Duration = Duration::from_secs(60);
+
+fn outcome(published: Published) -> PublishOutcome {
+    match published {
+        Published::Accepted { seq, prev } => PublishOutcome::Accepted { seq, prev },
+        Published::Conflict { head } => PublishOutcome::Refused(Refusal::Conflict { head }),
+        Published::TooLarge { max } => PublishOutcome::Refused(Refusal::TooLarge { max }),
+        Published::Invalid => PublishOutcome::Refused(Refusal::Invalid),
+        Published::Behind => PublishOutcome::Refused(Refusal::Behind),
+        Published::NotStored { retry_ms } => {
+            PublishOutcome::NotStored { retry_after: Duration::from_millis(retry_ms.into()) }
+        }
+        Published::Unknown => PublishOutcome::Unknown,
+    }
+}
+
+/// What became of an upload; `None` is a lost answer.
+#[must_use]
+pub fn uploaded(answer: Option<Answer>) -> Uploaded {
+    match answer {
+        Some(Answer::Uploaded { outcome: published, welcome_head }) => {
+            Uploaded { outcome: outcome(published), welcome_head }
+        }
+        other => {
+            let mut outcomes = publish_outcomes(other, 1);
+            let outcome = outcomes.pop().unwrap_or(PublishOutcome::Unknown);
+            Uploaded { outcome, welcome_head: Seq(0) }
+        }
+    }
+}
+
+/// The pages; `None` is a lost answer.
+///
+/// # Errors
+/// [`TransportError`].
+pub fn pages_result(answer: Option<Answer>) -> Result<Vec<TopicPage>, TransportError> {
+    match answer {
+        Some(Answer::Pages(pages)) => Ok(pages),
+        other => Err(failed(other)),
+    }
+}
+
+/// The heads that differ; `None` is a lost answer.
+///
+/// # Errors
+/// [`TransportError`].
+pub fn heads_result(answer: Option<Answer>) -> Result<Vec<(Topic, Cursor)>, TransportError> {
+    match answer {
+        Some(Answer::Heads(heads)) => Ok(heads),
+        other => Err(failed(other)),
+    }
+}
+
+/// The key packages; `None` is a lost answer.
+///
+/// # Errors
+/// [`TransportError`].
+pub fn packages_result(answer: Option<Answer>) -> Result<Vec<Option<Vec<u8>>>, TransportError> {
+    match answer {
+        Some(Answer::KeyPackages(found)) => Ok(found),
+        other => Err(failed(other)),
+    }
+}
+
+/// The inboxes; `None` is a lost answer.
+///
+/// # Errors
+/// [`TransportError`].
+pub fn inboxes_result(answer: Option<Answer>) -> Result<Vec<Option<InboxId>>, TransportError> {
+    match answer {
+        Some(Answer::Inboxes(found)) => Ok(found),
+        other => Err(failed(other)),
+    }
+}
+
+fn failed(answer: Option<Answer>) -> TransportError {
+    let retry = |retry_after| TransportError::Unavailable { retry_after };
+    match answer {
+        Some(Answer::Failed(Failure::Unavailable { retry_ms })) => {
+            retry(Duration::from_millis(retry_ms.into()))
+        }
+        Some(Answer::Failed(Failure::TooMuch)) => TransportError::TooMuch,
+        Some(Answer::Failed(Failure::NotAdmitted)) => TransportError::NotAdmitted,
+        Some(Answer::Failed(Failure::Truncated { topic, first })) => {
+            TransportError::Truncated { topic, first }
+        }
+        Some(_) | None => retry(Duration::ZERO),
+    }
+}

@@ -1,0 +1,502 @@
+//! Sessions: what to ask a relay, when to ask again, and whom its records belong to.
+//!
+//! A session decides, and waits for nothing: it is told what the application's groups want to
+//! publish, what the delivery service answered and what time it is, and says through
+//! [`Session::poll`] what to do next. The simulation and the engines drive the same value.
+//!
+//! It promises its owners (groups, the key ring): records of a topic come in the order of its
+//! log, without a hole, one batch at a time, from where the owner stands; envelopes of a topic
+//! are published in the order they were given; and everything is tried again, ever more slowly,
+//! until it worked or was refused for good. It keeps nothing that an owner could not give it
+//! again after a restart.
+
+mod backoff;
+mod inbound;
+mod outbound;
+
+use alloc::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    vec::Vec,
+};
+use core::time::Duration;
+
+use conclave_proto::{
+    Cursor, GroupId, Record, Seq, Timestamp, Topic, TransmitId,
+    relay::{Delivery, PageLimit, TopicPage, Watch},
+};
+
+use crate::{
+    delivery::{PublishOutcome, Transmit, TransportError, Uploaded},
+    step::Upload,
+};
+use backoff::{Backoff, Dice};
+use inbound::{Inbound, LookUps};
+use outbound::Outbound;
+
+/// Limits of a session.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct SessionLimits {
+    /// Milliseconds before the first retry. Longer than a round trip on a bad network.
+    pub retry_ms: u64,
+    /// Most milliseconds between two retries: somebody who comes out of a tunnel waits no longer.
+    pub retry_max_ms: u64,
+    /// Calls of one kind that wait for their answers. More gain nothing on one connection.
+    pub calls: usize,
+    /// Topics in one fetch.
+    pub fetch_topics: usize,
+    /// Records kept for one owner that is busy; later ones are fetched when it is not.
+    pub held_records: usize,
+    /// Records collected for a parked owner, which looks at everything behind its cursor at once.
+    pub parked_records: usize,
+    /// Milliseconds after which a parked owner gets its records again although none came.
+    pub parked_ms: u64,
+    /// Milliseconds after which an owner that could not take its records gets them again.
+    pub trouble_ms: u64,
+    /// Envelopes of one topic in one call.
+    pub batch_envelopes: usize,
+    /// Bytes of envelopes in one call; a longer envelope goes alone.
+    pub batch_bytes: usize,
+    /// Envelopes that wait to be published, over all topics. Owners publish again what they still
+    /// miss after a while, so what does not fit is not lost.
+    pub queued_envelopes: usize,
+    /// Topics in one change of the subscription.
+    pub watch_topics: usize,
+}
+
+impl Default for SessionLimits {
+    fn default() -> Self {
+        Self {
+            retry_ms: 250,
+            retry_max_ms: 60_000,
+            calls: 4,
+            fetch_topics: 256,
+            held_records: 256,
+            parked_records: 4_096,
+            parked_ms: 60_000,
+            trouble_ms: 1_000,
+            batch_envelopes: 64,
+            batch_bytes: 1024 * 1024,
+            queued_envelopes: 64 * 1024,
+            watch_topics: 5_000,
+        }
+    }
+}
+
+/// A call of the delivery service, for matching its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CallId(pub u64);
+
+/// A question to the relay that an owner asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LookUpId(pub u64);
+
+/// What to do next. The first group are calls of the delivery service, the second is for owners.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Open a subscription; a [`Action::Watch`] follows. An older one is over.
+    Subscribe,
+    /// Change the subscription.
+    Watch(Watch),
+    /// Call `fetch`, and hand the answer to [`Session::handle_pages`].
+    Fetch {
+        /// The call.
+        call: CallId,
+        /// What to fetch.
+        after: Vec<(Topic, Cursor)>,
+        /// How much.
+        limit: PageLimit,
+    },
+    /// Call `publish`, and hand the answer to [`Session::handle_published`].
+    Publish {
+        /// The call.
+        call: CallId,
+        /// What to publish.
+        batch: Vec<Transmit>,
+    },
+    /// Call `upload`, and hand the answer to [`Session::handle_uploaded`].
+    Upload {
+        /// The call.
+        call: CallId,
+        /// What to upload.
+        upload: Upload,
+    },
+
+    /// Hand records to the topic's owner, who answers with [`Session::handled`].
+    Deliver {
+        /// The topic.
+        topic: Topic,
+        /// The records that follow the owner's cursor.
+        records: Vec<Record>,
+    },
+    /// Records before this one are gone: the owner cannot follow its log any more.
+    Truncated {
+        /// The topic.
+        topic: Topic,
+        /// The first record that is left.
+        first: Seq,
+    },
+    /// Tell a group what became of an envelope.
+    Outcome {
+        /// The group.
+        owner: GroupId,
+        /// The envelope.
+        id: TransmitId,
+        /// What became of it.
+        outcome: PublishOutcome,
+    },
+    /// Tell the key ring what became of its upload.
+    Uploaded {
+        /// The upload's counter.
+        counter: u64,
+        /// What became of it.
+        uploaded: Uploaded,
+    },
+    /// The records that were looked up: all there were, or as many as were asked for.
+    Found {
+        /// The question.
+        look_up: LookUpId,
+        /// The records.
+        records: Vec<Record>,
+    },
+    /// Everything that was stored before the session came up has been read by its owners or is
+    /// with them now.
+    CaughtUp,
+    /// The relay cannot be used as it is set up; the session tries again, slowly.
+    Misconfigured(&'static str),
+    /// The relay cannot be reached; the session tries again.
+    Unreachable,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Session {
+    limits: SessionLimits,
+    link: Link,
+    topics: BTreeMap<Topic, Inbound>,
+    /// Topics with something on its way to their owners.
+    busy: BTreeSet<Topic>,
+    /// Topics whose owners are parked.
+    parked: BTreeSet<Topic>,
+    look_ups: LookUps,
+    outbound: Outbound,
+    upload: Uploading,
+    fetches: BTreeMap<CallId, inbound::Fetch>,
+    /// No fetch before this time.
+    fetch_backoff: Backoff,
+    next_call: u64,
+    actions: VecDeque<Action>,
+}
+
+/// The subscription.
+#[derive(Debug)]
+struct Link {
+    up: bool,
+    backoff: Backoff,
+    /// The mark whose echo says that everything is read.
+    mark: u64,
+    /// The echo of the mark has come, but owners are still reading.
+    echoed: bool,
+    caught_up: bool,
+}
+
+#[derive(Debug)]
+struct Uploading {
+    next: Option<Upload>,
+    call: Option<(CallId, Upload)>,
+    backoff: Backoff,
+}
+
+impl Session {
+    /// A session; `seed` makes the jitter of its retries.
+    #[must_use]
+    pub fn new(limits: SessionLimits, seed: [u8; 32]) -> Self {
+        let backoff = |label: u8| Backoff::new(&limits, &seed, label);
+        Self {
+            limits,
+            link: Link { up: false, backoff: backoff(0), mark: 0, echoed: false, caught_up: false },
+            topics: BTreeMap::new(),
+            busy: BTreeSet::new(),
+            parked: BTreeSet::new(),
+            look_ups: LookUps::default(),
+            outbound: Outbound::new(Dice::new(&limits, &seed, 3)),
+            upload: Uploading { next: None, call: None, backoff: backoff(1) },
+            fetches: BTreeMap::new(),
+            fetch_backoff: backoff(2),
+            next_call: 0,
+            actions: VecDeque::new(),
+        }
+    }
+
+    /// What to do next; `None` until something happens or [`Session::next_timeout`] is due.
+    pub fn poll(&mut self, now: Timestamp) -> Option<Action> {
+        self.tame(now);
+        self.connect(now);
+        self.fetch(now);
+        self.publish_queued(now);
+        self.upload_queued(now);
+        self.report_caught_up();
+        self.actions.pop_front()
+    }
+
+    /// When to call [`Session::poll`] again although nothing happened.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<Timestamp> {
+        let link = (!self.link.up).then(|| self.link.backoff.due()).flatten();
+        let upload = self.upload.next.as_ref().and_then(|_| self.upload.backoff.due());
+        let fetch = self.has_to_fetch().then(|| self.fetch_backoff.due()).flatten();
+        let parked = self.parked.iter().filter_map(|topic| self.topics.get(topic)?.due()).min();
+        [link, upload, fetch, parked, self.outbound.due()].into_iter().flatten().min()
+    }
+
+    /// Takes on a topic from where its owner stands.
+    pub fn watch(&mut self, topic: Topic, cursor: Cursor) {
+        if self.link.up {
+            let add = Vec::from([(topic.clone(), cursor.seq)]);
+            self.actions.push_back(Action::Watch(Watch::Add(add)));
+        }
+        self.busy.remove(&topic);
+        self.parked.remove(&topic);
+        self.topics.insert(topic, Inbound::new(cursor));
+    }
+
+    /// Lets go of a topic.
+    pub fn unwatch(&mut self, topic: &Topic) {
+        self.busy.remove(topic);
+        self.parked.remove(topic);
+        if self.topics.remove(topic).is_some() && self.link.up {
+            let remove = Vec::from([topic.clone()]);
+            self.actions.push_back(Action::Watch(Watch::Remove(remove)));
+        }
+    }
+
+    /// Whether a topic is watched.
+    #[must_use]
+    pub fn is_watched(&self, topic: &Topic) -> bool {
+        self.topics.contains_key(topic)
+    }
+
+    /// An owner has handled what it was given, or was loaded again: it stands at `cursor` now.
+    /// `parked` says that it will not go on before more records have come; it then gets
+    /// everything behind its cursor again, together with those.
+    pub fn handled(&mut self, now: Timestamp, topic: &Topic, cursor: Cursor, parked: bool) {
+        if let Some(inbound) = self.topics.get_mut(topic) {
+            // An owner that does not move although nothing holds it had trouble of its own, with
+            // its store perhaps. That passes, but not at once.
+            let trouble = !parked && inbound.would_not_move(cursor);
+            let wait = if trouble { self.limits.trouble_ms } else { self.limits.parked_ms };
+            inbound.handled(cursor, parked, trouble, now.plus_ms(wait));
+            self.deliver(topic);
+        }
+    }
+
+    /// Publishes envelopes for a group, those of one topic in this order. An envelope that waits
+    /// already is not queued twice.
+    pub fn publish(&mut self, owner: GroupId, transmits: impl IntoIterator<Item = Transmit>) {
+        for transmit in transmits {
+            self.outbound.queue(owner, transmit, self.limits.queued_envelopes);
+        }
+    }
+
+    /// Uploads a key package in place of any that waits.
+    pub fn upload(&mut self, upload: Upload) {
+        let newer = |other: &Upload| other.counter < upload.counter;
+        if self.upload.next.as_ref().is_none_or(newer) {
+            self.upload.next = Some(upload);
+        }
+    }
+
+    /// Asks for the records of a topic behind a place: at most `count`, or all there are.
+    pub fn look_up(&mut self, topic: Topic, after: Cursor, count: Option<u32>) -> LookUpId {
+        self.look_ups.ask(topic, after, count)
+    }
+
+    /// What a subscription brought.
+    pub fn handle_delivery(&mut self, delivery: Delivery) {
+        match delivery {
+            Delivery::Record(topic, record) => {
+                if let Some(inbound) = self.topics.get_mut(&topic) {
+                    inbound.arrived(&topic, record, self.limits.held_records);
+                    self.deliver(&topic);
+                }
+            }
+            Delivery::Head { topic, seq } => {
+                if let Some(inbound) = self.topics.get_mut(&topic) {
+                    inbound.heard_of(seq);
+                    self.deliver(&topic);
+                }
+            }
+            Delivery::CaughtUp(mark) => {
+                if mark == self.link.mark {
+                    self.link.echoed = true;
+                    self.link.backoff.reset();
+                }
+            }
+        }
+    }
+
+    /// The subscription ended.
+    pub fn handle_unsubscribed(&mut self, now: Timestamp, error: &TransportError) {
+        self.link.up = false;
+        self.link.caught_up = false;
+        self.link.echoed = false;
+        self.actions.retain(|action| !matches!(action, Action::Watch(_) | Action::Subscribe));
+        self.link.backoff.fail(now, least_wait(error));
+        self.actions.push_back(trouble(error));
+    }
+
+    /// The answer to a [`Action::Fetch`].
+    pub fn handle_pages(
+        &mut self,
+        now: Timestamp,
+        call: CallId,
+        result: Result<Vec<TopicPage>, TransportError>,
+    ) {
+        let Some(fetch) = self.fetches.remove(&call) else { return };
+        match result {
+            Ok(pages) => {
+                self.fetch_backoff.reset();
+                self.take_pages(fetch, pages);
+            }
+            Err(TransportError::Truncated { topic, first }) => {
+                self.give_back(fetch);
+                self.unwatch(&topic);
+                self.look_ups.forget(&topic);
+                self.actions.push_back(Action::Truncated { topic, first });
+            }
+            Err(error) => {
+                self.give_back(fetch);
+                self.fetch_backoff.fail(now, least_wait(&error));
+            }
+        }
+    }
+
+    /// The answer to a [`Action::Publish`].
+    pub fn handle_published(
+        &mut self,
+        now: Timestamp,
+        call: CallId,
+        outcomes: Vec<PublishOutcome>,
+    ) {
+        for (owner, id, outcome) in self.outbound.settle(now, call, outcomes) {
+            self.actions.push_back(Action::Outcome { owner, id, outcome });
+        }
+    }
+
+    /// The answer to a [`Action::Upload`].
+    pub fn handle_uploaded(&mut self, now: Timestamp, call: CallId, uploaded: Uploaded) {
+        let Some((_, upload)) = self.upload.call.take_if(|(waiting, _)| *waiting == call) else {
+            return;
+        };
+        match &uploaded.outcome {
+            PublishOutcome::NotStored { retry_after } => {
+                self.upload.backoff.fail(now, *retry_after);
+            }
+            PublishOutcome::Unknown => self.upload.backoff.fail(now, Duration::ZERO),
+            PublishOutcome::Accepted { .. } | PublishOutcome::Refused(_) => {
+                self.upload.backoff.reset();
+                let counter = upload.counter;
+                self.actions.push_back(Action::Uploaded { counter, uploaded });
+                return;
+            }
+        }
+        self.upload(upload);
+    }
+
+    /// Whether nothing is on its way: nothing to publish, to upload or to read, and the relay has
+    /// said that there is no more.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.link.caught_up
+            && self.actions.is_empty()
+            && self.outbound.is_empty()
+            && self.upload.next.is_none()
+            && self.upload.call.is_none()
+            && self.look_ups.is_empty()
+            && self.busy.is_empty()
+    }
+
+    fn call(&mut self) -> CallId {
+        self.next_call = self.next_call.wrapping_add(1);
+        CallId(self.next_call)
+    }
+
+    /// A clock that went back must not turn a short wait into a long one.
+    fn tame(&mut self, now: Timestamp) {
+        self.link.backoff.tame(now);
+        self.fetch_backoff.tame(now);
+        self.upload.backoff.tame(now);
+        self.outbound.tame(now);
+        let latest = now.plus_ms(self.limits.parked_ms);
+        for topic in &self.parked {
+            if let Some(inbound) = self.topics.get_mut(topic) {
+                inbound.tame(latest);
+            }
+        }
+    }
+
+    fn connect(&mut self, now: Timestamp) {
+        if self.link.up || !self.link.backoff.is_due(now) {
+            return;
+        }
+        self.link.up = true;
+        self.link.mark = self.link.mark.wrapping_add(1);
+        self.actions.push_back(Action::Subscribe);
+        let places: Vec<(Topic, Seq)> =
+            self.topics.iter().map(|(topic, inbound)| (topic.clone(), inbound.reach())).collect();
+        for chunk in places.chunks(self.limits.watch_topics.max(1)) {
+            self.actions.push_back(Action::Watch(Watch::Add(chunk.to_vec())));
+        }
+        self.actions.push_back(Action::Watch(Watch::Mark(self.link.mark)));
+    }
+
+    fn upload_queued(&mut self, now: Timestamp) {
+        if self.upload.call.is_some() || !self.upload.backoff.is_due(now) {
+            return;
+        }
+        if let Some(upload) = self.upload.next.take() {
+            let call = self.call();
+            self.upload.call = Some((call, upload.clone()));
+            self.actions.push_back(Action::Upload { call, upload });
+        }
+    }
+
+    fn publish_queued(&mut self, now: Timestamp) {
+        while self.outbound.calls() < self.limits.calls {
+            let call = CallId(self.next_call.wrapping_add(1));
+            let Some(batch) = self.outbound.next_batch(now, call, &self.limits) else { return };
+            self.next_call = call.0;
+            self.actions.push_back(Action::Publish { call, batch });
+        }
+    }
+
+    fn report_caught_up(&mut self) {
+        if self.link.echoed && !self.link.caught_up && self.busy.is_empty() {
+            self.link.caught_up = true;
+            self.actions.push_back(Action::CaughtUp);
+        }
+    }
+}
+
+/// What an owner should hear of a failure.
+fn trouble(error: &TransportError) -> Action {
+    match error {
+        TransportError::Misconfigured(why) => Action::Misconfigured(why),
+        TransportError::NotAdmitted => Action::Misconfigured("the relay asks for an admission"),
+        TransportError::TooMuch => Action::Misconfigured("the relay takes less than this"),
+        TransportError::Unavailable { .. } | TransportError::Truncated { .. } => {
+            Action::Unreachable
+        }
+    }
+}
+
+fn least_wait(error: &TransportError) -> Duration {
+    match error {
+        TransportError::Unavailable { retry_after } => *retry_after,
+        // Somebody has to change something, which takes longer than a retry.
+        TransportError::Misconfigured(_)
+        | TransportError::NotAdmitted
+        | TransportError::TooMuch
+        | TransportError::Truncated { .. } => Duration::from_secs(30),
+    }
+}

@@ -1,0 +1,391 @@
+//! Records on their way in: how far each topic's owner has come, what is held for it, what has
+//! to be fetched because it was dropped on the way.
+
+use alloc::{
+    collections::{BTreeMap, VecDeque},
+    vec::Vec,
+};
+
+use conclave_proto::{
+    Cursor, Record, Seq, Timestamp, Topic,
+    relay::{PageLimit, TopicPage},
+};
+
+use super::{Action, LookUpId, Session};
+
+/// One topic.
+#[derive(Debug)]
+pub(super) struct Inbound {
+    /// Where the owner stands.
+    cursor: Cursor,
+    /// The last record that is held, or the cursor.
+    end: Cursor,
+    /// As far as the log is known to reach.
+    head: Seq,
+    /// Records behind the cursor, each following the one before.
+    held: VecDeque<Record>,
+    /// The owner has records up to here and has not answered.
+    with_owner: Option<Seq>,
+    fetching: bool,
+    parked: Option<ParkedOwner>,
+}
+
+/// An owner that waits for records beyond those it has seen.
+#[derive(Debug)]
+struct ParkedOwner {
+    /// The last record that it has seen.
+    seen: Seq,
+    /// When it gets everything again in any case.
+    again: Timestamp,
+    /// Whether everything behind its cursor is being collected.
+    collecting: bool,
+    /// It does not wait for anything, it only could not take what it was given.
+    trouble: bool,
+}
+
+impl Inbound {
+    pub(super) const fn new(cursor: Cursor) -> Self {
+        Self {
+            cursor,
+            end: cursor,
+            head: cursor.seq,
+            held: VecDeque::new(),
+            with_owner: None,
+            fetching: false,
+            parked: None,
+        }
+    }
+
+    /// From where the subscription has to deliver.
+    pub(super) const fn reach(&self) -> Seq {
+        self.end.seq
+    }
+
+    /// Whether nothing is on its way to the owner.
+    pub(super) fn is_idle(&self) -> bool {
+        let read = match &self.parked {
+            Some(parked) => !parked.collecting && !parked.trouble,
+            None => self.end.seq >= self.head,
+        };
+        read && self.held.is_empty() && self.with_owner.is_none() && !self.fetching
+    }
+
+    pub(super) const fn is_parked(&self) -> bool {
+        self.parked.is_some()
+    }
+
+    /// When a parked owner gets its records again.
+    pub(super) fn due(&self) -> Option<Timestamp> {
+        self.parked.as_ref().filter(|parked| !parked.collecting).map(|parked| parked.again)
+    }
+
+    pub(super) fn tame(&mut self, latest: Timestamp) {
+        if let Some(parked) = &mut self.parked {
+            parked.again = parked.again.min(latest);
+        }
+    }
+
+    /// Starts over for a parked owner that has waited long enough.
+    pub(super) fn wake(&mut self, now: Timestamp) {
+        if let Some(parked) = &mut self.parked
+            && parked.again <= now
+        {
+            parked.collecting = true;
+        }
+    }
+
+    pub(super) fn heard_of(&mut self, head: Seq) {
+        self.head = self.head.max(head);
+        if let Some(parked) = &mut self.parked {
+            parked.collecting |= self.head > parked.seen;
+        }
+    }
+
+    /// A record came by itself. One that does not follow, or for which there is no room, is
+    /// fetched later.
+    pub(super) fn arrived(&mut self, topic: &Topic, record: Record, most: usize) {
+        self.heard_of(record.seq);
+        if self.parked.is_none() && self.held.len() < most {
+            self.hold(topic, record);
+        }
+    }
+
+    /// Keeps a record if it follows what is held.
+    fn hold(&mut self, topic: &Topic, record: Record) -> bool {
+        let follows = record.follows(topic, self.end.seq, &self.end.hash);
+        if follows {
+            self.end = record.cursor();
+            self.held.push_back(record);
+        }
+        follows
+    }
+
+    /// The owner stands at `cursor`. If it is parked there, or in trouble, it gets everything
+    /// again when more records have come, or at `again`.
+    pub(super) fn handled(
+        &mut self,
+        cursor: Cursor,
+        parked: bool,
+        trouble: bool,
+        again: Timestamp,
+    ) {
+        let stuck = parked || trouble;
+        let given = self.with_owner.take();
+        if !stuck && given == Some(cursor.seq) {
+            self.cursor = cursor;
+            self.parked = None;
+            return;
+        }
+        // Parked, loaded again, or gone elsewhere: what is held belongs to another place.
+        self.held.clear();
+        (self.cursor, self.end) = (cursor, cursor);
+        self.head = self.head.max(given.unwrap_or_default());
+        let seen = given.unwrap_or(self.head);
+        self.parked = stuck.then_some(ParkedOwner { seen, again, collecting: false, trouble });
+        self.heard_of(self.head);
+    }
+
+    /// Whether the owner was given records and would not move by standing at `cursor`.
+    pub(super) fn would_not_move(&self, cursor: Cursor) -> bool {
+        self.with_owner.is_some() && self.cursor == cursor
+    }
+
+    /// From where to fetch, if that is to be done now.
+    fn wants(&self, held: usize) -> Option<Cursor> {
+        let wanted = match &self.parked {
+            Some(parked) => parked.collecting && self.with_owner.is_none(),
+            None => self.held.len() < held / 2,
+        };
+        (wanted && !self.fetching && self.end.seq < self.head).then_some(self.end)
+    }
+
+    /// Takes a page; `None` if the log has nothing behind the place that was asked for.
+    fn take_page(&mut self, asked: &Asked, page: Option<TopicPage>) {
+        self.fetching = false;
+        let (records, head, more) = match page {
+            Some(page) => (page.records, page.head.seq, page.more),
+            None => (Vec::new(), self.end.seq, false),
+        };
+        for record in records {
+            if record.seq <= self.end.seq || self.hold(&asked.topic, record.clone()) {
+                continue;
+            }
+            // The relay shows another log than before. The owner is who can tell what that means,
+            // so it gets to see it.
+            if self.held.is_empty() && self.with_owner.is_none() {
+                self.end = record.cursor();
+                self.held.push_back(record);
+            }
+        }
+        // The page says how far the log reaches, unless something was heard since it was asked.
+        let heard = if self.head > asked.head { self.head } else { Seq(0) };
+        let rest = if more { self.head } else { Seq(0) };
+        self.head = head.max(heard).max(rest).max(self.end.seq);
+    }
+
+    /// What the owner is to be given now.
+    fn next_batch(&mut self, parked_records: usize) -> Option<Vec<Record>> {
+        if self.with_owner.is_some() {
+            return None;
+        }
+        if let Some(parked) = &mut self.parked {
+            let complete = self.end.seq >= self.head || self.held.len() >= parked_records;
+            if !parked.collecting || !complete || self.fetching {
+                return None;
+            }
+            parked.collecting = !self.held.is_empty();
+        }
+        let last = self.held.back()?.seq;
+        self.with_owner = Some(last);
+        Some(core::mem::take(&mut self.held).into())
+    }
+}
+
+/// A fetch to make: what it is for, from where, how much.
+type NextFetch = (Fetch, Vec<(Topic, Cursor)>, PageLimit);
+
+/// A fetch that waits for its answer.
+#[derive(Debug)]
+pub(super) enum Fetch {
+    Topics(Vec<Asked>),
+    LookUp(LookUpId),
+}
+
+#[derive(Debug)]
+pub(super) struct Asked {
+    topic: Topic,
+    /// How far the log was known to reach then.
+    head: Seq,
+}
+
+/// Questions of owners about topics that they do not follow.
+#[derive(Debug, Default)]
+pub(super) struct LookUps {
+    asked: BTreeMap<LookUpId, LookUp>,
+    next: u64,
+}
+
+#[derive(Debug)]
+struct LookUp {
+    topic: Topic,
+    after: Cursor,
+    left: u32,
+    found: Vec<Record>,
+    fetching: bool,
+}
+
+/// Most records of one answer: longer than any identity log that a group would take.
+const MOST_FOUND: u32 = 10_000;
+
+impl LookUps {
+    pub(super) fn ask(&mut self, topic: Topic, after: Cursor, count: Option<u32>) -> LookUpId {
+        self.next = self.next.wrapping_add(1);
+        let id = LookUpId(self.next);
+        let left = count.unwrap_or(MOST_FOUND);
+        self.asked.insert(id, LookUp { topic, after, left, found: Vec::new(), fetching: false });
+        id
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.asked.is_empty()
+    }
+
+    /// The log is trimmed: whoever asks for its start finds nothing.
+    pub(super) fn forget(&mut self, topic: &Topic) {
+        for look_up in self.asked.values_mut().filter(|look_up| look_up.topic == *topic) {
+            look_up.left = 0;
+        }
+    }
+
+    fn next(&mut self) -> Option<(LookUpId, Topic, Cursor, u32)> {
+        let (id, look_up) = self.asked.iter_mut().find(|(_, look_up)| !look_up.fetching)?;
+        look_up.fetching = true;
+        Some((*id, look_up.topic.clone(), look_up.after, look_up.left))
+    }
+
+    /// Takes a page; the records, if that was all.
+    fn take_page(&mut self, id: LookUpId, page: Option<TopicPage>) -> Option<Vec<Record>> {
+        let look_up = self.asked.get_mut(&id)?;
+        look_up.fetching = false;
+        let (records, more) = page.map_or((Vec::new(), false), |page| (page.records, page.more));
+        let taken = u32::try_from(records.len()).unwrap_or(u32::MAX);
+        look_up.left = look_up.left.saturating_sub(taken);
+        if let Some(last) = records.last() {
+            look_up.after = last.cursor();
+        }
+        let done = taken == 0 || !more || look_up.left == 0;
+        look_up.found.extend(records);
+        if !done {
+            return None;
+        }
+        self.asked.remove(&id).map(|look_up| look_up.found)
+    }
+}
+
+impl Session {
+    /// Hands the topic's owner what it waits for.
+    pub(super) fn deliver(&mut self, topic: &Topic) {
+        let Some(inbound) = self.topics.get_mut(topic) else { return };
+        if let Some(records) = inbound.next_batch(self.limits.parked_records) {
+            self.actions.push_back(Action::Deliver { topic: topic.clone(), records });
+        }
+        let (busy, parked) = (!inbound.is_idle(), inbound.is_parked());
+        mark(&mut self.busy, topic, busy);
+        mark(&mut self.parked, topic, parked);
+    }
+
+    /// Asks for what was dropped on the way, and for what owners look up.
+    pub(super) fn fetch(&mut self, now: Timestamp) {
+        for topic in self.parked.iter().cloned().collect::<Vec<_>>() {
+            if let Some(inbound) = self.topics.get_mut(&topic) {
+                inbound.wake(now);
+            }
+            self.deliver(&topic);
+        }
+        if !self.fetch_backoff.is_due(now) {
+            return;
+        }
+        while self.fetches.len() < self.limits.calls
+            && let Some((fetch, after, limit)) = self.next_fetch()
+        {
+            let call = self.call();
+            self.fetches.insert(call, fetch);
+            self.actions.push_back(Action::Fetch { call, after, limit });
+        }
+    }
+
+    fn next_fetch(&mut self) -> Option<NextFetch> {
+        if let Some((id, topic, after, left)) = self.look_ups.next() {
+            let usual = PageLimit::default();
+            let limit = PageLimit { records: usual.records.min(left), ..usual };
+            return Some((Fetch::LookUp(id), Vec::from([(topic, after)]), limit));
+        }
+        let (mut asked, mut after) = (Vec::new(), Vec::new());
+        for topic in &self.busy {
+            if asked.len() >= self.limits.fetch_topics {
+                break;
+            }
+            let Some(inbound) = self.topics.get_mut(topic) else { continue };
+            if let Some(from) = inbound.wants(self.limits.held_records) {
+                inbound.fetching = true;
+                asked.push(Asked { topic: topic.clone(), head: inbound.head });
+                after.push((topic.clone(), from));
+            }
+        }
+        (!asked.is_empty()).then(|| (Fetch::Topics(asked), after, PageLimit::default()))
+    }
+
+    pub(super) fn has_to_fetch(&self) -> bool {
+        let held = self.limits.held_records;
+        let wants = |topic| self.topics.get(topic).is_some_and(|inb| inb.wants(held).is_some());
+        self.look_ups.asked.values().any(|look_up| !look_up.fetching) || self.busy.iter().any(wants)
+    }
+
+    /// The answer to a fetch came.
+    pub(super) fn take_pages(&mut self, fetch: Fetch, pages: Vec<TopicPage>) {
+        match fetch {
+            Fetch::Topics(asked) => {
+                let mut pages: BTreeMap<Topic, TopicPage> =
+                    pages.into_iter().map(|page| (page.topic.clone(), page)).collect();
+                for asked in asked {
+                    let page = pages.remove(&asked.topic);
+                    if let Some(inbound) = self.topics.get_mut(&asked.topic) {
+                        inbound.take_page(&asked, page);
+                    }
+                    self.deliver(&asked.topic);
+                }
+            }
+            Fetch::LookUp(look_up) => {
+                if let Some(records) = self.look_ups.take_page(look_up, pages.into_iter().next()) {
+                    self.actions.push_back(Action::Found { look_up, records });
+                }
+            }
+        }
+    }
+
+    /// The answer to a fetch will not come: it is to be asked again.
+    pub(super) fn give_back(&mut self, fetch: Fetch) {
+        match fetch {
+            Fetch::Topics(asked) => {
+                for asked in asked {
+                    if let Some(inbound) = self.topics.get_mut(&asked.topic) {
+                        inbound.fetching = false;
+                    }
+                }
+            }
+            Fetch::LookUp(id) => {
+                if let Some(look_up) = self.look_ups.asked.get_mut(&id) {
+                    look_up.fetching = false;
+                }
+            }
+        }
+    }
+}
+
+fn mark(set: &mut alloc::collections::BTreeSet<Topic>, topic: &Topic, member: bool) {
+    if member && !set.contains(topic) {
+        set.insert(topic.clone());
+    } else if !member {
+        set.remove(topic);
+    }
+}

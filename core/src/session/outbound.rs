@@ -1,0 +1,213 @@
+//! Envelopes on their way out: one queue for each topic, and at most one call at a time that
+//! carries envelopes of it, so that they are stored in the order they were given.
+
+use alloc::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    vec::Vec,
+};
+use core::{ops::Bound, time::Duration};
+
+use conclave_proto::{GroupId, Timestamp, Topic, TransmitId, limits::ENVELOPES_PER_PUBLISH};
+
+use super::{
+    CallId, SessionLimits,
+    backoff::{Dice, Wait},
+};
+use crate::delivery::{PublishOutcome, Refusal, Transmit};
+
+#[derive(Debug)]
+pub(super) struct Outbound {
+    topics: BTreeMap<Topic, Queue>,
+    /// What each call carries: so many from the front of these queues, in this order.
+    calls: BTreeMap<CallId, Vec<(Topic, usize)>>,
+    /// Envelopes in all queues.
+    len: usize,
+    /// The topic that was served last: others come first next time.
+    last: Option<Topic>,
+    dice: Dice,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: VecDeque<(GroupId, Transmit)>,
+    ids: BTreeSet<TransmitId>,
+    /// Whether a call carries envelopes of it.
+    called: bool,
+    wait: Wait,
+}
+
+impl Outbound {
+    pub(super) const fn new(dice: Dice) -> Self {
+        Self { topics: BTreeMap::new(), calls: BTreeMap::new(), len: 0, last: None, dice }
+    }
+
+    /// Queues an envelope, unless it waits already or the queues are full.
+    pub(super) fn queue(&mut self, owner: GroupId, transmit: Transmit, most: usize) {
+        if self.len >= most {
+            return;
+        }
+        let queue = self.topics.entry(transmit.topic.clone()).or_default();
+        if queue.ids.insert(transmit.id) {
+            queue.waiting.push_back((owner, transmit));
+            self.len += 1;
+        }
+    }
+
+    pub(super) fn calls(&self) -> usize {
+        self.calls.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.topics.is_empty()
+    }
+
+    /// When a queue that waits for a retry may go on.
+    pub(super) fn due(&self) -> Option<Timestamp> {
+        let waiting = self.topics.values().filter(|queue| !queue.called);
+        waiting.filter_map(|queue| queue.wait.due()).min()
+    }
+
+    pub(super) fn tame(&mut self, now: Timestamp) {
+        for queue in self.topics.values_mut() {
+            queue.wait.tame(now, &self.dice);
+        }
+    }
+
+    /// What the next call carries, if there is anything for it: topics take turns.
+    pub(super) fn next_batch(
+        &mut self,
+        now: Timestamp,
+        call: CallId,
+        limits: &SessionLimits,
+    ) -> Option<Vec<Transmit>> {
+        let mut batch = Batch::default();
+        for topic in self.in_turn(now) {
+            let Some(queue) = self.topics.get_mut(&topic) else { continue };
+            let taken = batch.take(queue, limits);
+            if taken == 0 {
+                break;
+            }
+            queue.called = true;
+            batch.topics.push((topic.clone(), taken));
+            self.last = Some(topic);
+        }
+        if batch.topics.is_empty() {
+            return None;
+        }
+        self.calls.insert(call, batch.topics);
+        Some(batch.transmits)
+    }
+
+    /// Topics with something to publish, starting behind the one that was served last.
+    fn in_turn(&self, now: Timestamp) -> Vec<Topic> {
+        let ready = |(topic, queue): (&Topic, &Queue)| {
+            (!queue.called && queue.wait.is_due(now)).then(|| topic.clone())
+        };
+        let behind = match &self.last {
+            Some(last) => (Bound::Excluded(last.clone()), Bound::Unbounded),
+            None => (Bound::Unbounded, Bound::Unbounded),
+        };
+        let mut topics: Vec<Topic> = self.topics.range(behind).filter_map(ready).collect();
+        if let Some(last) = &self.last {
+            topics.extend(self.topics.range(..=last.clone()).filter_map(ready));
+        }
+        topics.truncate(ENVELOPES_PER_PUBLISH);
+        topics
+    }
+
+    /// What a call brought: envelopes that are settled, with their owners. The others stay.
+    pub(super) fn settle(
+        &mut self,
+        now: Timestamp,
+        call: CallId,
+        outcomes: Vec<PublishOutcome>,
+    ) -> Vec<(GroupId, TransmitId, PublishOutcome)> {
+        let mut settled = Vec::new();
+        let mut outcomes = outcomes.into_iter();
+        for (topic, count) in self.calls.remove(&call).unwrap_or_default() {
+            let Some(queue) = self.topics.get_mut(&topic) else { continue };
+            // A service that answers too little has said nothing about the rest.
+            let answers = outcomes.by_ref().take(count);
+            let answers: Vec<_> =
+                answers.chain(core::iter::repeat(PublishOutcome::Unknown)).take(count).collect();
+            queue.settle(now, answers, &mut settled, &mut self.dice);
+            if queue.waiting.is_empty() {
+                self.topics.remove(&topic);
+            }
+        }
+        self.len = self.len.saturating_sub(settled.len());
+        settled
+    }
+}
+
+impl Queue {
+    fn settle(
+        &mut self,
+        now: Timestamp,
+        answers: Vec<PublishOutcome>,
+        settled: &mut Vec<(GroupId, TransmitId, PublishOutcome)>,
+        dice: &mut Dice,
+    ) {
+        self.called = false;
+        let rest = self.waiting.split_off(answers.len().min(self.waiting.len()));
+        let called = core::mem::take(&mut self.waiting);
+        let mut again = None;
+        for ((owner, transmit), outcome) in called.into_iter().zip(answers) {
+            match outcome {
+                PublishOutcome::NotStored { retry_after } => {
+                    again = again.max(Some(retry_after));
+                    self.waiting.push_back((owner, transmit));
+                }
+                PublishOutcome::Unknown => {
+                    again = again.max(Some(Duration::ZERO));
+                    self.waiting.push_back((owner, transmit));
+                }
+                // What stood in its way has an answer of its own.
+                PublishOutcome::Refused(Refusal::Behind) => {
+                    self.waiting.push_back((owner, transmit));
+                }
+                PublishOutcome::Accepted { .. } | PublishOutcome::Refused(_) => {
+                    self.ids.remove(&transmit.id);
+                    settled.push((owner, transmit.id, outcome));
+                }
+            }
+        }
+        let progress = self.waiting.is_empty();
+        self.waiting.extend(rest);
+        match again {
+            Some(least) => self.wait.fail(now, least, dice),
+            None if progress => self.wait.reset(),
+            // Only `Behind` without a reason: a service that does not keep its word is asked
+            // again as slowly as one that fails.
+            None => self.wait.fail(now, Duration::ZERO, dice),
+        }
+    }
+}
+
+/// A call that is being filled.
+#[derive(Default)]
+struct Batch {
+    transmits: Vec<Transmit>,
+    topics: Vec<(Topic, usize)>,
+    bytes: usize,
+}
+
+impl Batch {
+    /// Takes from the front of a queue what fits; gives how many.
+    fn take(&mut self, queue: &Queue, limits: &SessionLimits) -> usize {
+        let mut taken = 0;
+        for (_, transmit) in queue.waiting.iter().take(limits.batch_envelopes.max(1)) {
+            let len = transmit.payload.len();
+            let fits = self.transmits.len() < ENVELOPES_PER_PUBLISH
+                && self.bytes.saturating_add(len) <= limits.batch_bytes;
+            // The first goes along however long it is.
+            if !fits && !self.transmits.is_empty() {
+                break;
+            }
+            self.bytes = self.bytes.saturating_add(len);
+            self.transmits.push(transmit.clone());
+            taken += 1;
+        }
+        taken
+    }
+}

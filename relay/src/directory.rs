@@ -1,0 +1,108 @@
+//! The directory of key packages: one per installation, the highest counter wins.
+
+use conclave_proto::{
+    InstallationId, Seq, Topic, codec::Wire, limits::KEY_PACKAGE_BYTES, package::PackageUpload,
+};
+use ed25519_dalek::{Signature, VerifyingKey};
+use redb::{ReadTransaction, ReadableTable, WriteTransaction};
+
+use crate::append::AppendError;
+use crate::failure::Failure;
+use crate::format::{self, HEADS, PACKAGES};
+use crate::staging::Refused;
+
+/// An upload whose signature holds. Checking needs no log and is done before the writer's turn.
+#[derive(Clone, Debug)]
+pub struct CheckedUpload {
+    installation: InstallationId,
+    counter: u64,
+    bytes: Vec<u8>,
+}
+
+impl CheckedUpload {
+    /// Checks an encoded [`PackageUpload`]: its size, its one encoding, and the signature by the
+    /// installation it names. The key package itself is for the engines to judge.
+    ///
+    /// # Errors
+    /// [`AppendError::TooLarge`] and [`AppendError::Invalid`].
+    pub fn check(bytes: Vec<u8>) -> Result<Self, AppendError> {
+        if bytes.len() > KEY_PACKAGE_BYTES {
+            let max = u32::try_from(KEY_PACKAGE_BYTES).unwrap_or(u32::MAX);
+            return Err(AppendError::TooLarge { max });
+        }
+        let upload = PackageUpload::decode_canonical(&bytes).map_err(|_| AppendError::Invalid)?;
+        if !is_signed(&upload) {
+            return Err(AppendError::Invalid);
+        }
+        let PackageUpload { installation, counter, .. } = upload;
+        Ok(Self { installation, counter, bytes })
+    }
+
+    /// Bytes of it.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+/// What an upload led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Uploaded {
+    /// The upload's counter.
+    pub counter: u64,
+    /// The head of the installation's Welcome log when the upload took effect.
+    pub welcome_head: Seq,
+}
+
+/// Ed25519 with the strict checks: no small-order keys, no second form of a signature.
+fn is_signed(upload: &PackageUpload) -> bool {
+    let PackageUpload { inbox, installation, counter, package, signature } = upload;
+    let Ok(signature) = Signature::from_slice(signature) else {
+        return false;
+    };
+    let bytes = PackageUpload::signed_bytes(inbox, installation, *counter, package);
+    VerifyingKey::from_bytes(&installation.0)
+        .is_ok_and(|key| key.verify_strict(&bytes, &signature).is_ok())
+}
+
+/// Puts an upload in the place of the one before. Also says whether anything was written: the
+/// same bytes again are accepted again, and mean what they meant the first time.
+pub(crate) fn store(
+    transaction: &WriteTransaction,
+    upload: &CheckedUpload,
+) -> Result<(Uploaded, bool), Refused> {
+    let CheckedUpload { installation, counter, bytes } = upload;
+    let mut packages = transaction.open_table(PACKAGES)?;
+    if let Some(stored) = packages.get(installation.0.as_slice())? {
+        let (latest, rest) = format::number(stored.value())?;
+        let (welcome_head, latest_bytes) = format::number(rest)?;
+        if latest == *counter && latest_bytes == bytes {
+            let welcome_head = Seq(welcome_head);
+            return Ok((Uploaded { counter: latest, welcome_head }, false));
+        }
+        if latest >= *counter {
+            return Err(AppendError::Invalid.into());
+        }
+    }
+    let heads = transaction.open_table(HEADS)?;
+    let welcome_head = format::head(&heads, &Topic::Welcome(*installation))?.cursor.seq;
+    let value = [&counter.to_be_bytes()[..], &welcome_head.0.to_be_bytes(), bytes].concat();
+    packages.insert(installation.0.as_slice(), value.as_slice())?;
+    Ok((Uploaded { counter: *counter, welcome_head }, true))
+}
+
+/// The latest upload of each installation.
+pub(crate) fn packages(
+    snapshot: &ReadTransaction,
+    of: &[InstallationId],
+) -> Result<Vec<Option<Vec<u8>>>, Failure> {
+    let packages = snapshot.open_table(PACKAGES)?;
+    let latest = |installation: &InstallationId| {
+        let Some(stored) = packages.get(installation.0.as_slice())? else {
+            return Ok(None);
+        };
+        let (_, rest) = format::number(stored.value())?;
+        let (_, bytes) = format::number(rest)?;
+        Ok(Some(bytes.to_vec()))
+    };
+    of.iter().map(latest).collect()
+}
