@@ -11,6 +11,7 @@ use core::time::Duration;
 use conclave_proto::{
     Epoch, GroupId, InboxId, InstallationId, IntentId, MessageId, Seq, Topic, TransmitId,
 };
+use serde::{Deserialize, Serialize};
 
 /// An envelope to publish. Its id is stable: it comes out again, byte for byte, until it is
 /// settled.
@@ -67,8 +68,9 @@ pub enum Refusal {
     Behind,
 }
 
-/// Something that an application should know.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Something that an application should know. Grows at the end: applications' stores hold them
+/// encoded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Event {
     /// A message has its place in the log: somebody's, or an own one that arrived there.
@@ -173,7 +175,7 @@ pub enum Event {
 }
 
 /// Why a record of a group's log changed nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Rejection {
     /// Not an envelope, or of an unknown version, or not a `PrivateMessage` (S1).
@@ -215,7 +217,7 @@ pub enum Rejection {
 }
 
 /// What makes a commit invalid for everybody.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum CommitFault {
     /// MLS itself refuses it (signature, proposals, tree, confirmation tag).
@@ -243,7 +245,7 @@ pub enum CommitFault {
 }
 
 /// How a wish ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum IntentOutcome {
     /// Its commit is in the log.
@@ -255,7 +257,7 @@ pub enum IntentOutcome {
 }
 
 /// Why a wish cannot be done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum IntentFault {
     /// The right to it is missing.
@@ -269,7 +271,7 @@ pub enum IntentFault {
 }
 
 /// Why a group does not follow its log for now. Its cursor stands before what it waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Parked {
     /// A commit whose path this installation cannot process; others may. No own commits and
@@ -297,7 +299,7 @@ pub enum Parked {
 }
 
 /// Why a Welcome was not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum WelcomeRejection {
     /// Not an envelope with a sealed Welcome.
@@ -324,4 +326,10 @@ pub enum WelcomeRejection {
     Replayed,
     /// Sealed classically in a group that requires post-quantum Welcomes (S8).
     Downgraded,
+}
+
+impl conclave_proto::Wire for Event {
+    const VERSION: u8 = 1;
+    // Own bytes: whatever was written is read back.
+    const MAX_BYTES: usize = usize::MAX;
 }

@@ -403,6 +403,12 @@ impl Session {
         self.upload(upload);
     }
 
+    /// Whether everything that the relay has said there is has been read by its owners.
+    #[must_use]
+    pub fn is_read(&self) -> bool {
+        self.link.caught_up && self.busy.is_empty()
+    }
+
     /// Whether nothing is on its way: nothing to publish, to upload or to read, and the relay has
     /// said that there is no more.
     #[must_use]

@@ -46,6 +46,12 @@ impl WriteSet {
         &self.writes
     }
 
+    /// Stores more in the same batch: what a driver keeps of the step itself, such as its log of
+    /// events.
+    pub fn extend(&mut self, writes: impl IntoIterator<Item = Write>) {
+        self.writes.extend(writes);
+    }
+
     fn size(&self) -> usize {
         self.writes.iter().map(Write::size).sum()
     }
@@ -130,6 +136,12 @@ impl<T> Step<T> {
     /// What it would store. For previews and tests; storing goes through a [`Committer`].
     pub fn writes(&self) -> &[Write] {
         self.set.writes()
+    }
+
+    /// The events that wait for its proof, for a driver that stores them in the same batch.
+    /// Showing them to anybody before the release would be a promise that a crash breaks.
+    pub fn events(&self) -> &[Event] {
+        &self.pending.effects.events
     }
 
     /// The part to store and the part that waits.

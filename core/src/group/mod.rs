@@ -40,7 +40,7 @@ pub use error::{ChangeError, LoadError, SendError};
 pub use parked::Standing;
 pub use receive::Taken;
 pub(crate) use stored::stored_standing;
-pub use stored::{StoredMessage, read_message};
+pub use stored::{StoredMessage, read_message, read_messages};
 
 use crate::{
     config::Limits,

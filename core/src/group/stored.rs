@@ -10,10 +10,12 @@ use conclave_proto::{
     group::{RosterEntry, Settings},
     message::{Body, IdempotencyKey},
 };
+use std::ops::ControlFlow;
+
 use serde::{Deserialize, Serialize};
 
 use super::{LoadError, parked::Standing};
-use crate::store::{Key, Store, StoreError, Table, Write};
+use crate::store::{Direction, Key, Range, Store, StoreError, Table, Write};
 
 /// First byte of the orders in [`Table::Group`]; 1 belongs to the MLS records.
 mod tag {
@@ -310,6 +312,38 @@ pub fn read_message(
     let key = Key::new(group.0, &Place::Message(seq).order());
     let value = store.get(Table::Message, &key)?;
     value.map(|value| StoredMessage::decode(&value).map_err(|_| StoreError::Corrupt)).transpose()
+}
+
+/// Reads stored messages of a group behind a place in its log, at most `limit`, in log order.
+///
+/// # Errors
+/// [`StoreError`]; [`StoreError::Corrupt`] if the stored bytes do not decode.
+pub fn read_messages(
+    store: &dyn Store,
+    group: GroupId,
+    after: Seq,
+    limit: usize,
+) -> Result<Vec<(Seq, StoredMessage)>, StoreError> {
+    let from = Place::Message(Seq(after.0.saturating_add(1))).order();
+    let to = [MESSAGE_BY_SEQ + 1];
+    let (mut found, mut damaged) = (Vec::new(), false);
+    if limit == 0 {
+        return Ok(found);
+    }
+    let range = Range::within(group.0, &from, &to);
+    store.scan(Table::Message, range, Direction::Forward, &mut |key, value| {
+        let seq = key.last_chunk::<8>().map(|bytes| Seq(u64::from_be_bytes(*bytes)));
+        match (seq, StoredMessage::decode(value)) {
+            (Some(seq), Ok(message)) => found.push((seq, message)),
+            _ => damaged = true,
+        }
+        if damaged || found.len() >= limit {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    })?;
+    if damaged { Err(StoreError::Corrupt) } else { Ok(found) }
 }
 
 /// How a store's own group stands, without loading it.

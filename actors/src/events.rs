@@ -1,0 +1,324 @@
+//! What the application should know, in a log of its own that outlives the process (E8).
+//!
+//! An event is stored in the write set of the step that caused it, so that a crash loses neither
+//! or both. Whoever reads keeps a place in the log, and goes on from there.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    future::Future,
+    ops::ControlFlow,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll, Waker},
+};
+
+use conclave_core::{
+    delivery::Event,
+    step::{Durable, Effects, Lineage, Pending, Step, WriteSet},
+    store::{Direction, Key, Range, Store, StoreError, Table, Write},
+};
+use conclave_proto::Wire;
+
+use crate::writer::WriterHandle;
+
+/// A place in the log of events: everything up to it has been seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EventCursor(pub u64);
+
+/// What reading the log gives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// An event, and the place behind it.
+    Event(EventCursor, Event),
+    /// Events up to this place are gone: they were given up before they were read. Go on behind
+    /// it, and look at the groups themselves for what was missed.
+    Lagged(EventCursor),
+}
+
+/// All events lie in one scope; their number is the order.
+const SCOPE: [u8; 16] = *b"conclave events.";
+
+/// Events that one read takes from the store.
+const BATCH: usize = 256;
+
+pub(crate) struct EventLog {
+    store: Arc<dyn Store>,
+    writer: WriterHandle,
+    /// The number of the next event. Held while a write set is handed in, so that numbers become
+    /// durable in their order.
+    next: Mutex<u64>,
+    /// The number up to which everything is durable or given up.
+    durable: AtomicU64,
+    /// The first that is kept.
+    first: AtomicU64,
+    /// Most events that are kept.
+    most: u64,
+    readers: Mutex<Readers>,
+}
+
+#[derive(Default)]
+struct Readers {
+    wakers: BTreeMap<u64, Waker>,
+    next: u64,
+    closed: bool,
+}
+
+impl EventLog {
+    pub(crate) fn open(
+        store: Arc<dyn Store>,
+        writer: WriterHandle,
+        most: u64,
+    ) -> Result<Self, StoreError> {
+        let (mut first, mut last) = (None, None);
+        for (direction, found) in
+            [(Direction::Forward, &mut first), (Direction::Reverse, &mut last)]
+        {
+            store.scan(Table::Event, Range::scope(SCOPE), direction, &mut |key, _| {
+                *found = number(key);
+                ControlFlow::Break(())
+            })?;
+        }
+        let last = last.unwrap_or_default();
+        Ok(Self {
+            store,
+            writer,
+            next: Mutex::new(last + 1),
+            durable: AtomicU64::new(last),
+            first: AtomicU64::new(first.unwrap_or(last + 1)),
+            most: most.max(1),
+            readers: Mutex::default(),
+        })
+    }
+
+    /// Hands a step to the writer, with its events in the same batch. `answer` runs on the
+    /// writer's thread.
+    pub(crate) fn submit<T>(
+        self: &Arc<Self>,
+        step: Step<T>,
+        also: Vec<Write>,
+        answer: impl FnOnce(Result<Durable, StoreError>) + Send + 'static,
+    ) -> Pending<T> {
+        let events: Vec<Vec<u8>> = step.events().iter().map(Wire::encode).collect();
+        let (mut set, pending) = step.into_parts();
+        set.extend(also);
+        self.hand_in(set, events, answer);
+        pending
+    }
+
+    fn hand_in(
+        self: &Arc<Self>,
+        mut set: WriteSet,
+        events: Vec<Vec<u8>>,
+        answer: impl FnOnce(Result<Durable, StoreError>) + Send + 'static,
+    ) {
+        let mut next = lock(&self.next);
+        let from = *next;
+        for value in events {
+            set.extend([Write::Put { table: Table::Event, key: key(*next), value }]);
+            *next += 1;
+        }
+        let last = *next - 1;
+        if last < from {
+            // Its order among the events does not matter.
+            drop(next);
+            self.writer.submit(set, answer);
+            return;
+        }
+        let log = Arc::clone(self);
+        self.writer.submit(set, move |stored| {
+            // A failed set leaves a hole that never fills.
+            log.durable.fetch_max(last, Ordering::SeqCst);
+            answer(stored);
+            log.wake();
+        });
+        drop(next);
+        self.trim(last);
+    }
+
+    /// Gives up the oldest events when there are too many: nobody reads them.
+    fn trim(self: &Arc<Self>, last: u64) {
+        let first = self.first.load(Ordering::SeqCst);
+        if last.saturating_sub(first) > self.most.saturating_add(self.most / 8) {
+            self.forget(EventCursor(last.saturating_sub(self.most)));
+        }
+    }
+
+    /// Erases events up to a place.
+    pub(crate) fn forget(self: &Arc<Self>, upto: EventCursor) {
+        let upto = upto.0.min(self.durable.load(Ordering::SeqCst));
+        let first = self.first.fetch_max(upto + 1, Ordering::SeqCst);
+        let gone = (first..=upto).map(|number| Write::Delete { table: Table::Event, key: key(number) });
+        let gone: Vec<Write> = gone.collect();
+        for part in gone.chunks(1_024) {
+            let lineage = Lineage { owner: SCOPE, load: upto };
+            let step = Step::new(lineage, part.to_vec(), Effects::default(), ());
+            let (set, pending) = step.into_parts();
+            // Events that stay because this failed are only erased later.
+            drop(pending);
+            self.writer.submit(set, drop);
+        }
+    }
+
+    /// Events behind a place, in order; what is not durable yet does not show.
+    pub(crate) fn read(&self, after: EventCursor) -> Result<Vec<Told>, StoreError> {
+        let durable = self.durable.load(Ordering::SeqCst);
+        let first = self.first.load(Ordering::SeqCst);
+        if after.0 + 1 < first {
+            return Ok(vec![Told::Lagged(EventCursor(first - 1))]);
+        }
+        if after.0 >= durable {
+            return Ok(Vec::new());
+        }
+        let (from, to) = ((after.0 + 1).to_be_bytes(), (durable + 1).to_be_bytes());
+        let mut found = Vec::new();
+        let range = Range::within(SCOPE, &from, &to);
+        self.store.scan(Table::Event, range, Direction::Forward, &mut |key, value| {
+            // One that a later version wrote is not for us.
+            if let (Some(number), Ok(event)) = (number(key), Event::decode(value)) {
+                found.push(Told::Event(EventCursor(number), event));
+            }
+            if found.len() < BATCH { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        if found.is_empty() {
+            // Only holes: step over them.
+            found.push(Told::Lagged(EventCursor(durable)));
+        }
+        Ok(found)
+    }
+
+    /// The place behind the newest event.
+    pub(crate) fn end(&self) -> EventCursor {
+        EventCursor(self.durable.load(Ordering::SeqCst))
+    }
+
+    pub(crate) fn close(&self) {
+        lock(&self.readers).closed = true;
+        self.wake();
+    }
+
+    fn wake(&self) {
+        let wakers = std::mem::take(&mut lock(&self.readers).wakers);
+        wakers.into_values().for_each(Waker::wake);
+    }
+}
+
+/// Reads the log of events and waits for more. Each reader has its own place.
+pub struct Events {
+    log: Arc<EventLog>,
+    id: u64,
+    cursor: EventCursor,
+    read: std::vec::IntoIter<Told>,
+}
+
+impl Events {
+    pub(crate) fn new(log: Arc<EventLog>, after: EventCursor) -> Self {
+        let id = {
+            let mut readers = lock(&log.readers);
+            readers.next += 1;
+            readers.next
+        };
+        Self { log, id, cursor: after, read: Vec::new().into_iter() }
+    }
+
+    /// The place behind everything that was given: store it with what you made of it.
+    #[must_use]
+    pub const fn cursor(&self) -> EventCursor {
+        self.cursor
+    }
+
+    /// What comes next, if it is there.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn try_next(&mut self) -> Result<Option<Told>, StoreError> {
+        loop {
+            if let Some(told) = self.read.next() {
+                let (Told::Event(at, _) | Told::Lagged(at)) = &told;
+                self.cursor = *at;
+                return Ok(Some(told));
+            }
+            let more = self.log.read(self.cursor)?;
+            // A hole at the end is nothing that anybody missed.
+            if let [Told::Lagged(at)] = more.as_slice()
+                && *at == self.log.end()
+                && at.0 + 1 >= self.log.first.load(Ordering::SeqCst)
+                && self.cursor.0 + 1 >= self.log.first.load(Ordering::SeqCst)
+            {
+                self.cursor = *at;
+                return Ok(None);
+            }
+            if more.is_empty() {
+                return Ok(None);
+            }
+            self.read = more.into_iter();
+        }
+    }
+
+    /// What comes next; `None` once the engine is shut down and everything was read. Waits on
+    /// this thread.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn wait_next(&mut self) -> Result<Option<Told>, StoreError> {
+        futures_executor::block_on(self.next())
+    }
+
+    /// What comes next; `None` once the engine is shut down and everything was read. Works in any
+    /// runtime; dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn next(&mut self) -> impl Future<Output = Result<Option<Told>, StoreError>> + '_ {
+        Next(self)
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        lock(&self.log.readers).wakers.remove(&self.id);
+    }
+}
+
+impl fmt::Debug for Events {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Events").field("cursor", &self.cursor).finish_non_exhaustive()
+    }
+}
+
+struct Next<'a>(&'a mut Events);
+
+impl Future for Next<'_> {
+    type Output = Result<Option<Told>, StoreError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let events = &mut *self.0;
+        {
+            // Registered first: what becomes durable from here on wakes this task.
+            let mut readers = lock(&events.log.readers);
+            if !readers.closed {
+                readers.wakers.insert(events.id, context.waker().clone());
+            }
+        }
+        match events.try_next() {
+            Ok(None) if !lock(&events.log.readers).closed => Poll::Pending,
+            other => Poll::Ready(other),
+        }
+    }
+}
+
+fn key(number: u64) -> Key {
+    Key::new(SCOPE, &number.to_be_bytes())
+}
+
+fn number(key: &[u8]) -> Option<u64> {
+    key.get(Key::SCOPE_LEN..)?.try_into().ok().map(u64::from_be_bytes)
+}
+
+/// Nothing panics while it holds one of these locks.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,384 @@
+//! One group that is awake: the core's value, and what waits for the store.
+
+use std::{
+    collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use conclave_core::{
+    delivery::PublishOutcome,
+    group::{Candidate, Group, GroupRecords, Taken},
+    step::{Durable, Effects, Step},
+    store::StoreError,
+};
+use conclave_proto::{InboxId, IntentId, MessageId, Record, Timestamp, TransmitId};
+
+use crate::{
+    call::{Reply, give},
+    driver::{Next, Role},
+    error::Error,
+    session_role::SessionInput,
+    shared::{GroupSlot, Shared},
+    view::GroupView,
+};
+
+/// What a group is told.
+pub(crate) enum GroupInput {
+    /// It was just made or joined: this is its value.
+    Created(Box<Group>),
+    /// Records of its log, from its cursor on.
+    Records(Vec<Record>),
+    /// What became of an envelope.
+    Outcome(TransmitId, PublishOutcome),
+    /// A write set of it is stored, or not.
+    Stored(u64, Result<Durable, StoreError>),
+    /// The application wants something.
+    Command(Command),
+    /// To look at what is due, and to publish what was left undone.
+    Look,
+    /// To forget its value, because another one may take its place: answered with
+    /// [`SessionInput::Yielded`]. Ends with [`GroupInput::Created`] or [`GroupInput::Resume`].
+    Yield,
+    /// Nothing took its place.
+    Resume,
+}
+
+/// What an application wants of a group.
+pub(crate) enum Command {
+    Send { key: [u8; 16], content: Vec<u8>, reply: Reply<MessageId> },
+    Add { who: Vec<Candidate>, reply: Reply<IntentId> },
+    Remove { who: Vec<InboxId>, reply: Reply<IntentId> },
+    UpdateKeys { reply: Reply<IntentId> },
+    View { reply: Reply<Arc<GroupView>> },
+}
+
+type Continuation = Box<dyn FnOnce(&mut GroupRole, Result<Durable, StoreError>) + Send>;
+
+pub(crate) struct GroupRole {
+    shared: Arc<Shared>,
+    slot: Arc<GroupSlot>,
+    value: Option<Group>,
+    view: Option<Arc<GroupView>>,
+    /// What waits for the store, in the order it was handed in.
+    pending: VecDeque<(u64, Continuation)>,
+    number: u64,
+    /// The session waits for an answer to records.
+    reading: bool,
+    /// Another value may take its place; what comes meanwhile waits.
+    yielded: bool,
+    has_said_so: bool,
+    deferred: VecDeque<GroupInput>,
+    /// When it last had something to do.
+    busy: Instant,
+}
+
+impl GroupRole {
+    pub(crate) fn new(shared: Arc<Shared>, slot: Arc<GroupSlot>) -> Self {
+        Self {
+            shared,
+            slot,
+            value: None,
+            view: None,
+            pending: VecDeque::new(),
+            number: 0,
+            reading: false,
+            yielded: false,
+            has_said_so: false,
+            deferred: VecDeque::new(),
+            busy: Instant::now(),
+        }
+    }
+
+    fn handle(&mut self, input: GroupInput) {
+        match input {
+            GroupInput::Stored(number, stored) => self.stored(number, stored),
+            GroupInput::Created(group) => {
+                self.yielded = false;
+                self.value = Some(*group);
+                self.show();
+            }
+            GroupInput::Yield => {
+                self.yielded = true;
+                self.has_said_so = false;
+                self.value = None;
+            }
+            GroupInput::Resume => self.yielded = false,
+            other if self.yielded => self.deferred.push_back(other),
+            GroupInput::Records(records) => {
+                self.reading = true;
+                self.read(records, usize::MAX);
+            }
+            GroupInput::Outcome(id, outcome) => {
+                if let Some(group) = self.loaded() {
+                    let step = group.handle_publish(now_of(&self.shared), id, &outcome);
+                    self.drive(step, |_, _| {});
+                }
+            }
+            GroupInput::Command(command) => self.command(command),
+            GroupInput::Look => {
+                self.loaded();
+            }
+        }
+        if !self.yielded
+            && let Some(input) = self.deferred.pop_front()
+        {
+            self.handle(input);
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        let now = now_of(&self.shared);
+        match command {
+            Command::Send { key, content, reply } => {
+                self.verb(reply, |group| Ok(group.send(now, key, content)?));
+            }
+            Command::Add { who, reply } => self.verb(reply, |group| Ok(group.add(now, who)?)),
+            Command::Remove { who, reply } => self.verb(reply, |group| Ok(group.remove(now, who)?)),
+            Command::UpdateKeys { reply } => self.verb(reply, |group| Ok(group.update_keys(now)?)),
+            Command::View { reply } => {
+                let loaded = self.load_value();
+                give(reply, loaded.and_then(|()| self.view.clone().ok_or(Error::UnknownGroup)));
+            }
+        }
+    }
+
+    /// Does what the application wants, and answers when it is stored.
+    fn verb<T: Send + 'static>(
+        &mut self,
+        reply: Reply<T>,
+        verb: impl FnOnce(&mut Group) -> Result<Step<T>, Error>,
+    ) {
+        if let Err(error) = self.load_value() {
+            return give(reply, Err(error));
+        }
+        let Some(group) = &mut self.value else { return give(reply, Err(Error::UnknownGroup)) };
+        match verb(group) {
+            Ok(step) => self.drive(step, move |_, answer| give(reply, answer.map_err(Error::from))),
+            Err(error) => give(reply, Err(error)),
+        }
+    }
+
+    /// Reads records, at most so many in one step.
+    fn read(&mut self, mut records: Vec<Record>, most: usize) {
+        let rest = records.split_off(records.len().min(most));
+        let Some(group) = self.loaded() else { return self.answer_session() };
+        let step = group.handle_records(now_of(&self.shared), &records);
+        self.drive(step, move |role, taken| match taken {
+            // One of them breaks the library: one by one, it is only that one.
+            Ok(Taken { broken: true, .. }) if records.len() > 1 => {
+                role.value = None;
+                records.extend(rest);
+                role.read(records, 1);
+            }
+            Ok(Taken { broken: true, .. }) => {
+                role.value = None;
+                role.answer_session();
+            }
+            Ok(_) if !rest.is_empty() => role.read(rest, most),
+            Ok(_) | Err(_) => role.answer_session(),
+        });
+    }
+
+    /// Tells the session where the group stands.
+    fn answer_session(&mut self) {
+        if !std::mem::take(&mut self.reading) {
+            return;
+        }
+        let id = self.slot.id;
+        let input = match self.loaded() {
+            Some(group) => SessionInput::Handled {
+                group: id,
+                cursor: group.cursor(),
+                parked: group.standing().parked().is_some(),
+                removed: group.standing().is_removed(),
+            },
+            None => SessionInput::Unreadable(id),
+        };
+        self.shared.tell_session(input);
+    }
+
+    fn loaded(&mut self) -> Option<&mut Group> {
+        match self.load_value() {
+            Ok(()) => self.value.as_mut(),
+            Err(error) => {
+                tracing::warn!(%error, "a group does not load");
+                None
+            }
+        }
+    }
+
+    /// Loads the group if it is not in memory, and publishes what it had left undone.
+    fn load_value(&mut self) -> Result<(), Error> {
+        if self.value.is_some() {
+            return Ok(());
+        }
+        let id = self.slot.id;
+        let records = GroupRecords::read(&*self.shared.store, id)?.ok_or(Error::UnknownGroup)?;
+        let installation = self.shared.installation.get().cloned().ok_or(Error::NotRegistered)?;
+        let load = self.shared.next_load();
+        let entropy = self.shared.child("group", &id.0, load);
+        let limits = self.shared.limits.core;
+        let group = Group::load(&records, id, installation, limits, entropy, load)?;
+        let unsettled = group.unsettled();
+        if !unsettled.is_empty() {
+            self.shared.tell_session(SessionInput::Publish(id, unsettled));
+        }
+        self.value = Some(group);
+        self.view = None;
+        self.show();
+        Ok(())
+    }
+
+    /// Hands a step to the writer; `then` runs here when it is stored, or lost.
+    fn drive<T: Send + 'static>(
+        &mut self,
+        step: Step<T>,
+        then: impl FnOnce(&mut Self, Result<T, StoreError>) + Send + 'static,
+    ) {
+        self.number += 1;
+        let number = self.number;
+        let (shared, slot) = (Arc::clone(&self.shared), Arc::clone(&self.slot));
+        let pending = self.shared.events.submit(step, Vec::new(), move |stored| {
+            shared.tell_group(&slot, GroupInput::Stored(number, stored));
+        });
+        let run: Continuation = Box::new(move |role, stored| match stored {
+            Ok(proof) => {
+                let released = pending.release(proof);
+                role.release(released.effects);
+                then(role, Ok(released.reply));
+            }
+            Err(error) => {
+                // Memory is a cache of the disk. Later steps of this value are refused as well.
+                role.value = None;
+                then(role, Err(error));
+            }
+        });
+        self.pending.push_back((number, run));
+    }
+
+    fn release(&self, effects: Effects) {
+        let Effects { transmits, uploads: _, events } = effects;
+        for event in &events {
+            tracing::debug!(?event, "group");
+        }
+        if !transmits.is_empty() {
+            self.shared.tell_session(SessionInput::Publish(self.slot.id, transmits));
+        }
+    }
+
+    fn stored(&mut self, number: u64, stored: Result<Durable, StoreError>) {
+        // Answers come in the order of the sets; one that belongs to nothing is of a value that
+        // was lost to a panic.
+        while let Some((next, _)) = self.pending.front() {
+            if *next > number {
+                return;
+            }
+            let Some((next, run)) = self.pending.pop_front() else { return };
+            if next == number {
+                run(self, stored);
+                break;
+            }
+        }
+        self.show();
+    }
+
+    /// Shows what the group looks like now. Only what is stored is shown.
+    fn show(&mut self) {
+        if !self.pending.is_empty() {
+            return;
+        }
+        if let Some(group) = &self.value {
+            let view = Arc::new(GroupView::of(group, self.view.as_deref()));
+            self.view = Some(Arc::clone(&view));
+            self.slot.show(Some(view));
+        }
+    }
+
+    fn fire_timer(&mut self) {
+        let now = now_of(&self.shared);
+        if self.yielded {
+            return;
+        }
+        if let Some(group) = &mut self.value
+            && group.next_timeout().is_some_and(|due| due <= now)
+        {
+            let step = group.handle_timeout(now);
+            self.drive(step, |_, _| {});
+        }
+    }
+
+    /// After a panic: the value may be half changed, so it is dropped, and so is everything that
+    /// waits for it. Callers hear that their call was lost.
+    fn recover(&mut self) {
+        tracing::error!("a group's value was lost to a bug and is loaded again");
+        self.value = None;
+        self.pending.clear();
+        let _ = catch_unwind(AssertUnwindSafe(|| self.answer_session()));
+    }
+
+    fn turn(&mut self) -> Next {
+        for _ in 0..self.shared.limits.turn {
+            let Some(input) = self.slot.post.take() else { break };
+            self.busy = Instant::now();
+            self.handle(input);
+        }
+        self.fire_timer();
+        if self.yielded && self.pending.is_empty() && !self.has_said_so {
+            self.has_said_so = true;
+            self.shared.tell_session(SessionInput::Yielded(self.slot.id));
+        }
+        if self.slot.post.len() > 0 {
+            return Next::Again;
+        }
+        if self.shared.is_stopping() && self.pending.is_empty() {
+            return self.end();
+        }
+        if !self.pending.is_empty() || self.yielded || self.reading {
+            return Next::Wait;
+        }
+        let idle = Duration::from_millis(self.shared.limits.idle_ms);
+        let rest = idle.saturating_sub(self.busy.elapsed());
+        if rest.is_zero() {
+            return self.end();
+        }
+        let due = self.value.as_ref().and_then(Group::next_timeout);
+        let due = due.map(|due| wait(now_of(&self.shared), due));
+        Next::In(due.map_or(rest, |due| due.min(rest)))
+    }
+
+    /// Leaves the memory, unless something has come meanwhile.
+    fn end(&mut self) -> Next {
+        let due = self.value.as_ref().and_then(Group::next_timeout);
+        if !self.slot.post.retire() {
+            return Next::Again;
+        }
+        self.slot.show(None);
+        if !self.shared.is_stopping() {
+            self.shared.tell_session(SessionInput::Asleep(self.slot.id, due));
+        }
+        Next::End
+    }
+}
+
+impl Role for GroupRole {
+    fn run(&mut self) -> Next {
+        match catch_unwind(AssertUnwindSafe(|| self.turn())) {
+            Ok(next) => next,
+            Err(_) => {
+                self.recover();
+                Next::Again
+            }
+        }
+    }
+}
+
+fn now_of(shared: &Shared) -> Timestamp {
+    shared.now()
+}
+
+/// Timers are looked at at least once an hour: clocks jump.
+pub(crate) fn wait(now: Timestamp, due: Timestamp) -> Duration {
+    Duration::from_millis(due.since_ms(now).clamp(1, 3_600_000))
+}

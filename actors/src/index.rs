@@ -1,0 +1,78 @@
+//! What the engine itself keeps in a store: the installation's keys, and a list of its groups.
+
+use std::{ops::ControlFlow, sync::Arc};
+
+use conclave_core::{
+    installation::Installation,
+    step::{Effects, Lineage, Step},
+    store::{Direction, Key, Range, Store, StoreError, Table, Write},
+};
+use conclave_proto::{GroupId, InboxId, Wire};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroize;
+
+const GROUPS: [u8; 16] = *b"conclave groups.";
+const INSTALLATION: [u8; 16] = *b"conclave device.";
+
+/// Lists a group; part of the write set that makes it.
+pub(crate) fn put(group: GroupId) -> Write {
+    Write::Put { table: Table::Meta, key: Key::new(GROUPS, &group.0), value: Vec::new() }
+}
+
+/// The groups that are listed. One of them may not be there.
+pub(crate) fn groups(store: &dyn Store) -> Result<Vec<GroupId>, StoreError> {
+    let mut found = Vec::new();
+    let all = Range::scope(GROUPS);
+    store.scan(Table::Meta, all, Direction::Forward, &mut |key, _| {
+        let id = key.get(Key::SCOPE_LEN..).and_then(|order| order.try_into().ok());
+        found.extend(id.map(GroupId));
+        ControlFlow::Continue(())
+    })?;
+    Ok(found)
+}
+
+/// The keys of this installation.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct StoredInstallation {
+    pub(crate) inbox: InboxId,
+    key: [u8; 32],
+    marks: [u8; 32],
+    /// Whether the inbox's log is known to name it.
+    pub(crate) registered: bool,
+}
+
+impl Wire for StoredInstallation {
+    const VERSION: u8 = 1;
+    const MAX_BYTES: usize = 256;
+}
+
+impl Drop for StoredInstallation {
+    fn drop(&mut self) {
+        self.key.zeroize();
+        self.marks.zeroize();
+    }
+}
+
+impl StoredInstallation {
+    pub(crate) const fn new(inbox: InboxId, key: [u8; 32], marks: [u8; 32]) -> Self {
+        Self { inbox, key, marks, registered: false }
+    }
+
+    pub(crate) fn installation(&self) -> Arc<Installation> {
+        Arc::new(Installation::new(self.inbox, self.key, self.marks))
+    }
+
+    /// Reads what is stored.
+    pub(crate) fn read(store: &dyn Store) -> Result<Option<Self>, StoreError> {
+        let value = store.get(Table::Identity, &Key::new(INSTALLATION, b"keys"))?;
+        value.map(|value| Self::decode(&value).map_err(|_| StoreError::Corrupt)).transpose()
+    }
+
+    /// Stores it.
+    pub(crate) fn step(&self, load: u64) -> Step {
+        let key = Key::new(INSTALLATION, b"keys");
+        let write = Write::Put { table: Table::Identity, key, value: self.encode() };
+        let lineage = Lineage { owner: INSTALLATION, load };
+        Step::new(lineage, vec![write], Effects::default(), ())
+    }
+}

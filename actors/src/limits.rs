@@ -1,0 +1,41 @@
+//! Limits of one engine, each with its reason.
+
+use conclave_core::{config::Limits, session::SessionLimits};
+
+/// What an engine allows itself. Start from the default.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct EngineLimits {
+    /// Of groups and the key ring.
+    pub core: Limits,
+    /// Of the session with the relay.
+    pub session: SessionLimits,
+    /// Calls of the application that wait in one group. Each call is an own message or wish; a
+    /// queue this long means that the store cannot keep up.
+    pub group_calls: usize,
+    /// Events kept for the application. At a few hundred bytes each, some tens of MB.
+    pub events: u64,
+    /// Milliseconds after which a group with nothing to do leaves the memory.
+    pub idle_ms: u64,
+    /// Records of the subscription that wait to be looked at. The relay then sends heads instead.
+    pub delivered: usize,
+    /// Groups that are looked through at once after opening, for what was left undone.
+    pub look_at_once: usize,
+    /// Inputs that a group handles before others get their turn.
+    pub turn: usize,
+}
+
+impl Default for EngineLimits {
+    fn default() -> Self {
+        Self {
+            core: Limits::default(),
+            session: SessionLimits::default(),
+            group_calls: 1_024,
+            events: 100_000,
+            idle_ms: 10_000,
+            delivered: 1_024,
+            look_at_once: 4,
+            turn: 64,
+        }
+    }
+}

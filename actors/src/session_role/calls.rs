@@ -1,0 +1,84 @@
+//! Calls of the delivery service: they wait on a thread of their own, and come back as inputs.
+
+use std::sync::Arc;
+
+use conclave_core::{
+    delivery::{PageLimit, Transmit, Watch},
+    session::CallId,
+    step::Upload,
+};
+use conclave_proto::{Cursor, Topic};
+use futures_channel::mpsc;
+use futures_util::StreamExt;
+use tokio::sync::Semaphore;
+
+use super::{SessionInput, SessionRole};
+
+/// The present subscription. Dropping it ends it.
+pub(super) struct Subscription {
+    pub(super) number: u64,
+    /// Bounded by what the session watches: each topic comes once for each subscription.
+    changes: mpsc::UnboundedSender<Watch>,
+    /// What may still be brought before somebody has looked at what was.
+    room: Arc<Semaphore>,
+}
+
+impl Subscription {
+    pub(super) fn change(&self, change: Watch) {
+        // If it has ended, that is on its way as an input.
+        drop(self.changes.unbounded_send(change));
+    }
+
+    /// Something that was brought has been looked at.
+    pub(super) fn taken(&self) {
+        self.room.add_permits(1);
+    }
+}
+
+impl SessionRole {
+    pub(super) fn subscribe(&mut self) {
+        self.subscriptions += 1;
+        let number = self.subscriptions;
+        let (changes, receiver) = mpsc::unbounded();
+        let room = Arc::new(Semaphore::new(self.shared.limits.delivered.max(1)));
+        self.subscription = Some(Subscription { number, changes, room: Arc::clone(&room) });
+        let shared = Arc::clone(&self.shared);
+        self.shared.spawn(async move {
+            let mut deliveries = shared.delivery.subscribe(Box::pin(receiver));
+            // Not pulling is the back-pressure: the service then says heads instead of records.
+            while let Ok(permit) = room.acquire().await {
+                permit.forget();
+                let Some(delivery) = deliveries.next().await else { return };
+                let ended = delivery.is_err() || shared.is_stopping();
+                shared.tell_session(SessionInput::Delivered(number, delivery));
+                if ended {
+                    return;
+                }
+            }
+        });
+    }
+
+    pub(super) fn fetch(&self, call: CallId, after: Vec<(Topic, Cursor)>, limit: PageLimit) {
+        let shared = Arc::clone(&self.shared);
+        self.shared.spawn(async move {
+            let pages = shared.delivery.fetch(after, limit).await;
+            shared.tell_session(SessionInput::Pages(call, pages));
+        });
+    }
+
+    pub(super) fn publish(&self, call: CallId, batch: Vec<Transmit>) {
+        let shared = Arc::clone(&self.shared);
+        self.shared.spawn(async move {
+            let outcomes = shared.delivery.publish(batch).await;
+            shared.tell_session(SessionInput::Published(call, outcomes));
+        });
+    }
+
+    pub(super) fn upload(&self, call: CallId, upload: Upload) {
+        let shared = Arc::clone(&self.shared);
+        self.shared.spawn(async move {
+            let uploaded = shared.delivery.upload(upload).await;
+            shared.tell_session(SessionInput::Uploaded(call, uploaded));
+        });
+    }
+}
