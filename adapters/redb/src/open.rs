@@ -53,11 +53,11 @@ impl OpenError {
         }
     }
 
-    fn naming_holder_of(self, path: &Path) -> Self {
-        match self {
-            Self::InUse { holder: None } => Self::InUse { holder: Holder::of(path) },
-            other => other,
+    fn naming_holder_of(mut self, path: &Path) -> Self {
+        if let Self::InUse { holder } = &mut self {
+            *holder = Holder::of(path);
         }
+        self
     }
 }
 
