@@ -14,7 +14,7 @@ use conclave_core::{
     installation::Installation,
     keyring::{Gathered, KeyRing, VerifiedPackage, WelcomeOutcome},
     padding,
-    store::{Claim, Store as _},
+    store::Store as _,
 };
 use conclave_proto::{
     ChainHash, Cursor, InboxId, InstallationId, MessageId, Record, Seq, Timestamp, Topic,
@@ -27,7 +27,7 @@ use conclave_store_memory::MemoryStore;
 use conclave_testkit::entropy::SimEntropy;
 use ed25519_dalek::SigningKey;
 
-use crate::live::Live;
+use crate::live::{CLAIM, Live};
 
 /// What a group to measure is like.
 #[derive(Clone, Copy, Debug)]
@@ -411,7 +411,6 @@ fn entropy(installation: &Installation) -> Entropy {
 
 fn open_store() -> (MemoryStore, conclave_core::step::Committer) {
     let store = MemoryStore::new();
-    let claim = Claim([1; 16]);
-    store.claim(claim).expect("a memory store takes a claim");
-    (store, conclave_core::step::Committer::new(claim))
+    store.claim(CLAIM).expect("a memory store takes a claim");
+    (store, conclave_core::step::Committer::new(CLAIM))
 }

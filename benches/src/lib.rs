@@ -4,14 +4,15 @@
 //! that is compared does the same work in turn, in one process, on processor time.
 //!
 //! [`fixture`] makes groups of any size of which a few members are live, [`live`] is such a
-//! member. [`messages`] times them, [`bytes`] counts what their stores are given. [`bare`] and
-//! [`mls_rs_peer`] are what the engine is compared with.
+//! member. [`messages`] times them, [`bytes`] counts what their stores are given, [`durable`] does
+//! both for a store on disk. [`bare`] and [`mls_rs_peer`] are what the engine is compared with.
 #![forbid(unsafe_code)]
 // A benchmark has nobody to give an error to: what goes wrong ends it, with its place.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 pub mod bare;
 pub mod bytes;
+pub mod durable;
 pub mod fixture;
 pub mod live;
 pub mod measure;

@@ -1,9 +1,12 @@
-//! A member that runs an engine: a group, a memory store, and the few lines that drive it.
+//! A member that runs an engine: a group, a store, and the few lines that drive it.
+
+use std::ops::ControlFlow;
 
 use conclave_core::{
     delivery::Transmit,
     group::{Group, Taken},
     step::{Committer, Step},
+    store::{Claim, Direction, Key, Range, Store, Table, Write},
 };
 use conclave_proto::{MessageId, Record};
 use conclave_store_memory::MemoryStore;
@@ -12,13 +15,17 @@ use crate::fixture::NOW;
 
 /// Records that a member reads at once when it is not measured.
 const READ_TOGETHER: usize = 64;
+/// The claim of every engine here.
+pub const CLAIM: Claim = Claim([1; 16]);
 
 /// One member.
 pub struct Live {
     /// Its group.
     pub group: Group,
-    /// Its store, to count what it is given.
+    /// Its store, to count what it is given. Left behind once it has moved.
     pub store: MemoryStore,
+    /// The store that it has moved to.
+    moved_to: Option<Box<dyn Store>>,
     /// How many records of the log it has read.
     pub read: usize,
     committer: Committer,
@@ -29,15 +36,36 @@ impl Live {
     /// A member of a group that is stored.
     #[must_use]
     pub const fn new(group: Group, store: MemoryStore, committer: Committer) -> Self {
-        Self { group, store, read: 0, committer, released: Vec::new() }
+        Self { group, store, moved_to: None, read: 0, committer, released: Vec::new() }
+    }
+
+    /// Copies everything to another store, and goes on there.
+    ///
+    /// # Panics
+    /// If one of the stores fails.
+    pub fn move_to(&mut self, store: Box<dyn Store>) {
+        store.claim(CLAIM).expect("a store takes a claim");
+        for table in Table::ALL {
+            let mut writes = Vec::new();
+            let copy = &mut |key: &[u8], value: &[u8]| {
+                let key = Key::from_bytes(key).expect("keys have a scope");
+                writes.push(Write::Put { table, key, value: value.to_vec() });
+                ControlFlow::Continue(())
+            };
+            let all = Range::default();
+            self.store.scan(table, all, Direction::Forward, copy).expect("a memory store reads");
+            store.commit(CLAIM, &writes).expect("it fits into one commit");
+        }
+        self.moved_to = Some(store);
     }
 
     /// Stores a step and keeps the envelopes that it releases.
     ///
     /// # Panics
-    /// If the memory store fails.
+    /// If the store fails.
     pub fn drive<T>(&mut self, step: Step<T>) -> T {
-        let released = self.committer.drive(&self.store, step).expect("a memory store works");
+        let store = self.moved_to.as_deref().unwrap_or(&self.store);
+        let released = self.committer.drive(store, step).expect("the store works");
         self.released.extend(released.effects.transmits);
         released.reply
     }

@@ -3,7 +3,7 @@
 //! Processor time of the process instead of time on the wall: what other processes do then shows
 //! as a wider spread and not as a shifted median.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -12,6 +12,13 @@ pub fn cpu(work: impl FnOnce()) -> Duration {
     let start = process_time();
     work();
     process_time().saturating_sub(start)
+}
+
+/// Time on the wall that some work took, waiting included.
+pub fn wall(work: impl FnOnce()) -> Duration {
+    let start = Instant::now();
+    work();
+    start.elapsed()
 }
 
 fn process_time() -> Duration {

@@ -1,7 +1,7 @@
-//! Another MLS library doing the same work: mls-rs over its own memory storage, written after
-//! each message.
+//! Another MLS library doing the same work: mls-rs over its own storages, in memory and over
+//! SQLite.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use mls_rs::{
     CipherSuite, CipherSuiteProvider, Client, CryptoProvider, ExtensionList, Group, MlsMessage,
@@ -12,12 +12,20 @@ use mls_rs::{
         basic::{BasicCredential, BasicIdentityProvider},
     },
     mls_rules::{CommitOptions, DefaultMlsRules, EncryptionOptions},
+    storage_provider::in_memory::InMemoryGroupStateStorage,
 };
+use mls_rs_core::group::GroupStateStorage;
 use mls_rs_crypto_rustcrypto::RustCryptoProvider;
+use mls_rs_provider_sqlite::{
+    JournalMode, SqLiteDataStorageEngine, SqLiteDataStorageError,
+    connection_strategy::{ConnectionStrategy, MemoryStrategy},
+    storage::SqLiteGroupStateStorage,
+};
+use rusqlite::Connection;
 
 use crate::{
     fixture::{SENDERS, plaintext},
-    measure::cpu,
+    measure::{cpu, wall},
     messages::BATCH,
 };
 
@@ -35,6 +43,8 @@ pub enum Persisting {
     Everything,
     /// The group without its ratchet tree, which the application then keeps itself.
     WithoutTree,
+    /// Nothing yet.
+    Later,
 }
 
 /// A group of that many members, in the state that the engine's groups are measured in: every
@@ -44,7 +54,68 @@ pub enum Persisting {
 /// If the library refuses.
 #[must_use]
 pub fn group(size: usize) -> MlsRsGroup<impl MlsConfig> {
-    let clients: Vec<Client<_>> = (0..size).map(client).collect();
+    group_over((0..size).map(|_| InMemoryGroupStateStorage::new()).collect())
+}
+
+/// The same, with the receiver's state in an SQLite database of that path: with a write-ahead log,
+/// each commit of which is synced. The others use SQLite in memory.
+///
+/// # Panics
+/// If the library refuses.
+#[must_use]
+pub fn durable_group(size: usize, path: &Path) -> MlsRsGroup<impl MlsConfig + use<>> {
+    let unused = in_memory();
+    let storage = |number| match number {
+        RECEIVER => synced(path),
+        0..RECEIVER => in_memory(),
+        _ => unused.clone(),
+    };
+    group_over((0..size).map(storage).collect())
+}
+
+/// The number of the last live member.
+const RECEIVER: usize = SENDERS + 1;
+
+fn in_memory() -> SqLiteGroupStateStorage {
+    let engine = SqLiteDataStorageEngine::new(MemoryStrategy).expect("SQLite starts");
+    engine.group_state_storage().expect("it opens")
+}
+
+fn synced(path: &Path) -> SqLiteGroupStateStorage {
+    let engine = SqLiteDataStorageEngine::new(Synced(path)).expect("SQLite starts");
+    let engine = engine.with_journal_mode(Some(JournalMode::Wal));
+    let storage = engine.group_state_storage().expect("it opens");
+    // A mode that SQLite cannot have on some medium is no error to it.
+    let mode = Connection::open(path)
+        .and_then(|db| db.pragma_query_value(None, "journal_mode", |row| row.get::<_, String>(0)));
+    assert_eq!(mode.as_deref(), Ok("wal"), "the log is written ahead");
+    storage
+}
+
+/// A database file of which every commit is on the medium.
+struct Synced<'a>(&'a Path);
+
+impl ConnectionStrategy for Synced<'_> {
+    fn make_connection(&self) -> Result<Connection, SqLiteDataStorageError> {
+        let open = || {
+            let connection = Connection::open(self.0)?;
+            connection.pragma_update(None, "synchronous", "FULL")?;
+            Ok(connection)
+        };
+        open().map_err(|error: rusqlite::Error| {
+            SqLiteDataStorageError::SqlEngineError(Box::new(error))
+        })
+    }
+}
+
+/// A group of as many members as there are storages.
+fn group_over<S>(storages: Vec<S>) -> MlsRsGroup<impl MlsConfig + use<S>>
+where
+    S: GroupStateStorage + Clone + 'static,
+{
+    let clients = storages.into_iter().enumerate();
+    let clients: Vec<Client<_>> =
+        clients.map(|(number, storage)| client(number, storage)).collect();
     let none = ExtensionList::default;
     let founder = clients[0].create_group(none(), none(), None).expect("a group is made");
     let mut members = vec![founder];
@@ -66,7 +137,10 @@ pub fn group(size: usize) -> MlsRsGroup<impl MlsConfig> {
     group
 }
 
-fn client(number: usize) -> Client<impl MlsConfig> {
+fn client<S: GroupStateStorage + Clone + 'static>(
+    number: usize,
+    storage: S,
+) -> Client<impl MlsConfig + use<S>> {
     let crypto = RustCryptoProvider::default();
     let suite = crypto.cipher_suite_provider(SUITE).expect("the suite is there");
     let (secret, public) = suite.signature_key_generate().expect("a key is made");
@@ -80,6 +154,7 @@ fn client(number: usize) -> Client<impl MlsConfig> {
     Client::builder()
         .identity_provider(BasicIdentityProvider)
         .crypto_provider(crypto)
+        .group_state_storage(storage)
         .mls_rules(rules)
         .signing_identity(identity, secret, SUITE)
         .build()
@@ -117,8 +192,7 @@ impl<C: MlsConfig> MlsRsGroup<C> {
     /// # Panics
     /// If the library refuses.
     pub fn receive(&mut self, persisting: Persisting) -> Duration {
-        let senders = (1..=SENDERS).cycle().take(BATCH);
-        let batch: Vec<Vec<u8>> = senders.map(|sender| self.send(sender)).collect();
+        let batch = self.batch();
         let receiver = self.members.last_mut().expect("there is a receiver");
         let mut plaintexts = Vec::with_capacity(BATCH);
         cpu(|| {
@@ -126,6 +200,30 @@ impl<C: MlsConfig> MlsRsGroup<C> {
                 plaintexts.push(receive(receiver, persisting, message));
             }
         })
+    }
+
+    /// Times 64 messages by all senders at the receiver, on the wall; the state is written after
+    /// each `every` of them.
+    ///
+    /// # Panics
+    /// If the library refuses.
+    pub fn receive_durably(&mut self, every: usize) -> Duration {
+        let batch = self.batch();
+        let receiver = self.members.last_mut().expect("there is a receiver");
+        let mut plaintexts = Vec::with_capacity(BATCH);
+        wall(|| {
+            for messages in batch.chunks(every) {
+                for message in messages {
+                    plaintexts.push(receive(receiver, Persisting::Later, message));
+                }
+                receiver.write_to_storage().expect("the disk works");
+            }
+        })
+    }
+
+    fn batch(&mut self) -> Vec<Vec<u8>> {
+        let senders = (1..=SENDERS).cycle().take(BATCH);
+        senders.map(|sender| self.send(sender)).collect()
     }
 }
 
@@ -140,8 +238,9 @@ fn receive<C: MlsConfig>(
     match persisting {
         Persisting::Everything => member.write_to_storage(),
         Persisting::WithoutTree => member.write_to_storage_without_ratchet_tree(),
+        Persisting::Later => Ok(()),
     }
-    .expect("a memory storage works");
+    .expect("the storage works");
     let ReceivedMessage::ApplicationMessage(message) = received else { return None };
     Some(message.data().to_vec())
 }

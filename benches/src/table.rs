@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use crate::{
     bare::BareGroup,
     bytes::{self, Bytes},
+    durable::{Cost, OnDisk},
     fixture::{Fixture, Shape},
     measure::Ratio,
     messages::{self, BATCH, Side},
@@ -50,6 +51,10 @@ pub enum Value {
     Ratio(Ratio),
     /// Bytes, the same in every run.
     Bytes(u64),
+    /// A number of things per message, the same in every run.
+    PerMessage(f64),
+    /// What this system does not count.
+    Missing,
 }
 
 /// One figure.
@@ -78,18 +83,41 @@ impl Figure {
         Self { key, value: Value::Bytes(bytes), target: Target::AtMost(max.into()), detail }
     }
 
-    /// The number that stands under its key.
+    fn file_bytes(key: &'static str, cost: Cost) -> Self {
+        let per_message = |bytes: u64| bytes.div_ceil(BATCH as u64);
+        let (value, detail) = match cost.io {
+            Some(io) => (
+                Value::Bytes(per_message(io.handed)),
+                format!("handed to write calls; pages dirtied {} B", per_message(io.dirtied)),
+            ),
+            None => (Value::Missing, "this system does not count it".into()),
+        };
+        Self { key, value, target: Target::Reported, detail }
+    }
+
+    fn syncs(key: &'static str, cost: Cost) -> Self {
+        let value = Value::PerMessage(cost.syncs as f64 / BATCH as f64);
+        let detail = format!("{} for {BATCH} messages", cost.syncs);
+        Self { key, value, target: Target::Reported, detail }
+    }
+
+    /// The number that stands under its key; not a number if there is none.
     #[must_use]
     pub fn number(&self) -> f64 {
         match self.value {
             Value::Ratio(ratio) => ratio.median,
             Value::Bytes(bytes) => bytes as f64,
+            Value::PerMessage(number) => number,
+            Value::Missing => f64::NAN,
         }
     }
 
     /// Whether it is what it has to be; `None` if nothing is asked of it.
     #[must_use]
     pub fn is_met(&self) -> Option<bool> {
+        if self.value == Value::Missing {
+            return None;
+        }
         match self.target {
             Target::AtMost(max) => Some(self.number() <= max),
             Target::AtLeast(min) => Some(self.number() >= min),
@@ -118,6 +146,7 @@ impl Table {
         table.add_bytes(&bytes::count(&mut Fixture::new(Shape::of(large))));
         table.add_bare(&mut small, repetitions);
         table.add_mls_rs(budget, &mut small);
+        table.add_durable(budget, &mut small);
         table.add_state(budget);
         table
     }
@@ -176,10 +205,36 @@ impl Table {
         self.figures.push(Figure::ratio("engine_over_mls_rs_memory_1000", ratio, Target::Reported));
         let ratio = against_mls_rs(budget, budget.large, &mut large, Persisting::WithoutTree);
         self.besides.push(Figure::ratio(
-            "the same, mls-rs writing no tree",
+            "memory_1000, mls-rs writing no tree",
             ratio,
             Target::Reported,
         ));
+    }
+
+    fn add_durable(&mut self, budget: Budget, small: &mut Fixture) {
+        let mut large = Fixture::new(Shape::of(budget.large));
+        let mut small = OnDisk::new(small);
+        let mut large = OnDisk::new(&mut large);
+        let (few, many) = ("engine_over_mls_rs_durable_10", "engine_over_mls_rs_durable_1000");
+        let sizes = [
+            (few, "durable_10, stored after every 64", &mut small, budget.small),
+            (many, "durable_1000, stored after every 64", &mut large, budget.large),
+        ];
+        for (key, by_64, engine, size) in sizes {
+            let mut peer = engine.peer(size);
+            let repetitions = budget.repetitions.min(DURABLE_REPETITIONS);
+            let single = engine.over_mls_rs(&mut peer, repetitions, 1);
+            let batch = engine.over_mls_rs(&mut peer, repetitions, BATCH);
+            self.figures.push(Figure::ratio(key, single, Target::Reported));
+            self.besides.push(Figure::ratio(by_64, batch, Target::Reported));
+        }
+        let (single, batch) = (large.count(1), large.count(BATCH));
+        self.figures.extend([
+            Figure::file_bytes("file_bytes_per_message_single_1000", single),
+            Figure::file_bytes("file_bytes_per_message_batch64_1000", batch),
+            Figure::syncs("syncs_per_message_single", single),
+            Figure::syncs("syncs_per_message_batch64", batch),
+        ]);
     }
 
     fn add_state(&mut self, budget: Budget) {
@@ -200,6 +255,8 @@ impl Table {
             let number = match figure.value {
                 Value::Ratio(ratio) => ((ratio.median * 1_000.0).round() / 1_000.0).into(),
                 Value::Bytes(bytes) => bytes.into(),
+                Value::PerMessage(number) => number.into(),
+                Value::Missing => serde_json::Value::Null,
             };
             (figure.key.to_owned(), number)
         });
@@ -214,6 +271,8 @@ impl Table {
             let number = match figure.value {
                 Value::Ratio(ratio) => format!("{:.2}", ratio.median),
                 Value::Bytes(bytes) => format!("{bytes} B"),
+                Value::PerMessage(number) => format!("{number:.3}"),
+                Value::Missing => "–".to_owned(),
             };
             let target = match figure.target {
                 Target::AtMost(max) => format!("<= {max}"),
@@ -226,11 +285,14 @@ impl Table {
                 None => "",
             };
             let Figure { key, detail, .. } = figure;
-            let _ = writeln!(text, "{key:<34} {number:>9}  {target:<8} {verdict:<6}  {detail}");
+            let _ = writeln!(text, "{key:<36} {number:>9}  {target:<8} {verdict:<6}  {detail}");
         }
         text
     }
 }
+
+/// Syncs of a virtual disk vary more than processors do, and take longer.
+const DURABLE_REPETITIONS: usize = 7;
 
 fn against_mls_rs(
     budget: Budget,

@@ -46,6 +46,12 @@ impl Account {
         Self { kind: AccountKind::ED25519, key: key.to_vec() }
     }
 
+    /// A wallet, by its address.
+    #[must_use]
+    pub fn wallet(address: [u8; 20]) -> Self {
+        Self { kind: AccountKind::WALLET, key: address.to_vec() }
+    }
+
     /// The identifier that inbox ids are computed over (I1): `0x…` for wallets, hex of the public
     /// key for passkeys, and `kind:hex` for every other kind, so that kinds never collide.
     #[must_use]

@@ -22,6 +22,7 @@
 //! ```
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+pub mod account;
 pub mod chaos;
 pub mod clerk;
 pub mod conformance;

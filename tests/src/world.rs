@@ -9,27 +9,25 @@ use std::{collections::BTreeMap, sync::Arc};
 use conclave_core::{
     delivery::Event,
     group::{Candidate, Group, GroupConfig, Standing, StoredMessage},
-    identity::{Draft, read_log},
+    identity::{Draft, WalletKey, read_log},
     installation::Installation,
     keyring::VerifiedPackage,
     store::{Direction, Range, Store, Table},
 };
 use conclave_proto::{
-    GroupId, InboxId, InstallationId, MessageId, Seq, Timestamp, Topic,
-    codec::Wire,
-    group::Policy,
-    identity::{Account, IdentityState},
+    GroupId, InboxId, InstallationId, MessageId, Seq, Timestamp, Topic, codec::Wire, group::Policy,
+    identity::IdentityState,
 };
 use ed25519_dalek::SigningKey;
 
-use crate::{device::Device, dice::Dice, sim_relay::SimRelay};
+use crate::{account::AccountKey, device::Device, dice::Dice, sim_relay::SimRelay};
 
 /// A person: an inbox and the account key that founded it.
 #[derive(Debug)]
 pub struct Person {
     /// Its inbox.
     pub inbox: InboxId,
-    account: SigningKey,
+    account: AccountKey,
     /// Its identity log.
     pub log: Vec<Vec<u8>>,
 }
@@ -94,19 +92,29 @@ impl World {
         conclave_core::entropy::prf(&[7; 32], &[&self.seed.to_be_bytes(), &self.keys.to_be_bytes()])
     }
 
+    /// Every third person has a wallet, the others an Ed25519 account key.
+    fn account_key(&mut self) -> AccountKey {
+        let key = self.key();
+        if self.people.len() % 3 == 2
+            && let Some(wallet) = WalletKey::from_bytes(&key)
+        {
+            return AccountKey::Wallet(wallet);
+        }
+        AccountKey::Ed25519(SigningKey::from_bytes(&key))
+    }
+
     /// A person with one installation; gives the number of the installation.
     ///
     /// # Panics
     /// Never, unless the identity rules are broken.
     pub fn add_person(&mut self) -> usize {
-        let account = SigningKey::from_bytes(&self.key());
+        let account = self.account_key();
         let (key, marks) = (self.key(), self.key());
-        let by = Account::ed25519(account.verifying_key().to_bytes());
+        let by = account.account();
         let draft = Draft::create(by.clone(), 0, self.now);
         let installation = Arc::new(Installation::new(draft.inbox(), key, marks));
-        let draft = draft
-            .add_installation(installation.id(), by)
-            .sign_with_account(&account)
+        let draft = account
+            .sign(draft.add_installation(installation.id(), by))
             .sign_with_installation(installation.signing_key());
         let log = vec![draft.encode()];
         self.relay.identities.insert(draft.inbox(), log.clone());
@@ -122,13 +130,11 @@ impl World {
         let (key, marks) = (self.key(), self.key());
         let identity = self.identity(person);
         let owner = &mut self.people[person];
-        let by = Account::ed25519(owner.account.verifying_key().to_bytes());
+        let by = owner.account.account();
         let installation = Arc::new(Installation::new(owner.inbox, key, marks));
-        let entry = Draft::following(&identity, self.now)
-            .add_installation(installation.id(), by)
-            .sign_with_account(&owner.account)
-            .sign_with_installation(installation.signing_key())
-            .encode();
+        let draft = Draft::following(&identity, self.now).add_installation(installation.id(), by);
+        let entry =
+            owner.account.sign(draft).sign_with_installation(installation.signing_key()).encode();
         owner.log.push(entry);
         self.relay.identities.insert(owner.inbox, owner.log.clone());
         self.new_device(installation)
@@ -143,10 +149,8 @@ impl World {
         let identity = self.identity(person);
         let owner = &mut self.people[person];
         let member = Member::Installation(installation);
-        let entry = Draft::following(&identity, self.now)
-            .action(Action::Revoke { member })
-            .sign_with_account(&owner.account)
-            .encode();
+        let draft = Draft::following(&identity, self.now).action(Action::Revoke { member });
+        let entry = owner.account.sign(draft).encode();
         owner.log.push(entry);
         self.relay.identities.insert(owner.inbox, owner.log.clone());
     }

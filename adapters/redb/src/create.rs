@@ -1,7 +1,7 @@
 //! Creating a file: made whole under another name, then given its own.
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{Error as IoError, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use redb::backends::FileBackend;
 
 use crate::failure::guarded;
+use crate::holder::private_file;
 use crate::open::{OpenError, open_backend};
 
 /// Creates a store at a path. If a file is there in the end, made here or by somebody else at the
@@ -67,13 +68,4 @@ fn draft_of(path: &Path) -> Result<PathBuf, OpenError> {
     let number = DRAFTS.fetch_add(1, Ordering::Relaxed);
     draft.push(format!(".new-{}-{number}", std::process::id()));
     Ok(path.with_file_name(draft))
-}
-
-/// Options for a file that must not exist yet and that only its owner may read.
-fn private_file() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options
 }

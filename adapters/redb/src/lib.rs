@@ -1,7 +1,9 @@
 //! # A store on disk
 //!
 //! [`RedbStore`] keeps everything in one file of [redb](https://www.redb.org), an embedded
-//! database: no server, no second file, no background thread.
+//! database: no server, no second file, no background thread. While it is open, a small note beside
+//! it (`….holder`) says which process has it, so that [`OpenError::InUse`] can name it; without
+//! the note everything works the same.
 //!
 //! ```
 //! use conclave_core::store::{Claim, Key, Store, Table, Write};
@@ -20,7 +22,7 @@
 //! store.commit(claim, &[Write::Put { table: Table::Group, key: key.clone(), value }])?;
 //!
 //! // A file has one owner at a time.
-//! assert!(matches!(RedbStore::open(&path), Err(OpenError::InUse)));
+//! assert!(matches!(RedbStore::open(&path), Err(OpenError::InUse { .. })));
 //!
 //! drop(store);
 //! let store = RedbStore::open(&path)?;
@@ -54,9 +56,11 @@
 mod create;
 mod failure;
 mod format;
+mod holder;
 mod open;
 mod range;
 mod store;
 
+pub use holder::Holder;
 pub use open::OpenError;
 pub use store::RedbStore;

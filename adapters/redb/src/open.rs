@@ -10,6 +10,7 @@ use redb::{Builder, Database, DatabaseError, StorageBackend};
 
 use crate::failure::{Failure, guarded, is_full};
 use crate::format;
+use crate::holder::Holder;
 
 /// Why a store could not be opened. Whatever it was, no record was changed.
 #[derive(Debug)]
@@ -18,7 +19,10 @@ pub enum OpenError {
     /// There is no file at this path.
     Missing,
     /// Another handle has the file open, in this process or in another one.
-    InUse,
+    InUse {
+        /// Who, if that can be told.
+        holder: Option<Holder>,
+    },
     /// The file was not made by Conclave: it is empty, belongs to another program, or is a folder.
     NotAStore,
     /// The file is a store of a version that this crate does not know.
@@ -42,11 +46,18 @@ impl OpenError {
     pub const fn class(&self) -> Class {
         match self {
             Self::Io(_) => Class::Transient,
-            Self::InUse => Class::Blocked(BlockedOn::Ownership),
+            Self::InUse { .. } => Class::Blocked(BlockedOn::Ownership),
             Self::UnknownVersion { .. } => Class::Blocked(BlockedOn::Upgrade),
             Self::Full(_) => Class::Blocked(BlockedOn::Space),
             Self::Missing | Self::NotAStore | Self::Damaged | Self::ReadOnly(_) => Class::Permanent,
         }
+    }
+
+    fn naming_holder_of(mut self, path: &Path) -> Self {
+        if let Self::InUse { holder } = &mut self {
+            *holder = Holder::of(path);
+        }
+        self
     }
 }
 
@@ -54,7 +65,8 @@ impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing => f.write_str("there is no store at this path"),
-            Self::InUse => f.write_str("the store is open elsewhere"),
+            Self::InUse { holder: None } => f.write_str("the store is open elsewhere"),
+            Self::InUse { holder: Some(holder) } => write!(f, "the store is open in {holder}"),
             Self::NotAStore => f.write_str("the file is not a store"),
             Self::UnknownVersion { found } => {
                 write!(f, "the store has version {found}, known is {}", format::VERSION)
@@ -72,7 +84,7 @@ impl Error for OpenError {
         match self {
             Self::ReadOnly(error) | Self::Full(error) | Self::Io(error) => Some(error),
             Self::Missing
-            | Self::InUse
+            | Self::InUse { .. }
             | Self::NotAStore
             | Self::UnknownVersion { .. }
             | Self::Damaged => None,
@@ -111,7 +123,7 @@ impl From<DatabaseError> for OpenError {
         match error {
             DatabaseError::DatabaseAlreadyOpen
             | DatabaseError::LockProtocolMismatch
-            | DatabaseError::TransactionInProgress => Self::InUse,
+            | DatabaseError::TransactionInProgress => Self::InUse { holder: None },
             // No store was ever written in an older format of the database.
             DatabaseError::UpgradeRequired(_) => Self::NotAStore,
             DatabaseError::Storage(error) => Failure::from(error).into(),
@@ -122,6 +134,10 @@ impl From<DatabaseError> for OpenError {
 
 /// Opens a file that exists and is a store.
 pub(crate) fn open(path: &Path) -> Result<Database, OpenError> {
+    open_unnamed(path).map_err(|error| error.naming_holder_of(path))
+}
+
+fn open_unnamed(path: &Path) -> Result<Database, OpenError> {
     refuse_foreign(path)?;
     let db = open_guarded(|| builder().open(path))?;
     format::check(&db)?;

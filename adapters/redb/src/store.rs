@@ -13,6 +13,7 @@ use redb::{
 
 use crate::failure::{Failure, checked, guarded};
 use crate::format;
+use crate::holder::Note;
 use crate::open::{self, OpenError};
 use crate::range::Bounds;
 
@@ -22,6 +23,8 @@ use crate::range::Bounds;
 /// called from any thread.
 #[derive(Debug)]
 pub struct RedbStore {
+    /// In front of the database, so that it goes before the lock does.
+    _note: Option<Note>,
     db: Database,
 }
 
@@ -46,7 +49,8 @@ impl RedbStore {
     /// [`OpenError`]. A file that is no store keeps its bytes, except that a database of another
     /// program that had crashed gets recovered, as its own program would do.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
-        Ok(Self { db: open::open(path.as_ref())? })
+        let db = open::open(path.as_ref())?;
+        Ok(Self { _note: Note::leave(path.as_ref()), db })
     }
 
     /// Opens the store in a file, or creates it if there is no file at all.
@@ -75,7 +79,7 @@ impl RedbStore {
     /// [`OpenError`]. If creating was interrupted, the device may be left as one that is no store;
     /// files do not have that problem.
     pub fn with_backend(backend: impl StorageBackend) -> Result<Self, OpenError> {
-        Ok(Self { db: open::open_backend(backend)? })
+        Ok(Self { _note: None, db: open::open_backend(backend)? })
     }
 
     fn table(&self, table: Table) -> Result<Records, Failure> {

@@ -1,5 +1,5 @@
 //! What can be in the way of opening a file, and that nothing is damaged by trying.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 mod kit;
 
@@ -16,16 +16,47 @@ use redb::{Database, TableDefinition};
 fn a_second_opener_of_a_file_is_told_so() {
     let store = InFolder::new();
     let error = refusal(&store.path());
-    assert!(matches!(error, OpenError::InUse), "{error}");
+    let OpenError::InUse { holder: Some(holder) } = &error else { panic!("{error}") };
+    assert_eq!(holder.pid, std::process::id());
+    assert!(error.to_string().contains(&format!("process {}", holder.pid)), "{error}");
     assert_eq!(error.class(), Class::Blocked(BlockedOn::Ownership));
-    assert!(matches!(RedbStore::create_or_open(store.path()), Err(OpenError::InUse)));
+    assert!(matches!(RedbStore::create_or_open(store.path()), Err(OpenError::InUse { .. })));
 
     store.claim(OWNER).unwrap();
     store.commit(OWNER, &[put(Table::Group, 1, b"a", vec![1])]).unwrap();
     let path = store.path();
     let reopened = store.reopen();
-    assert!(matches!(refusal(&path), OpenError::InUse));
+    assert!(matches!(refusal(&path), OpenError::InUse { .. }));
     assert_eq!(picture(&reopened).unwrap().len(), 1);
+}
+
+/// Scenario 53: the holder is named where it can be. What stands in the note is believed only of a
+/// process that is there, and a note that cannot be written is done without.
+#[test]
+fn a_note_that_says_nothing_true_names_nobody() {
+    let folder = Folder::new();
+    let path = folder.file("store");
+    let note = folder.file("store.holder");
+    let store = RedbStore::create_or_open(&path).unwrap();
+    let gone = u32::MAX;
+    let mut lies = vec![String::new(), "junk".to_owned(), "x".repeat(5000)];
+    if cfg!(target_os = "linux") {
+        lies.push(format!("{gone} somebody"));
+    }
+    for lie in lies {
+        fs::write(&note, &lie).unwrap();
+        assert!(matches!(refusal(&path), OpenError::InUse { holder: None }), "{lie}");
+    }
+    fs::write(&note, format!("{} \u{1b}[2J", std::process::id())).unwrap();
+    assert!(!refusal(&path).to_string().contains('\u{1b}'), "a terminal is left alone");
+    drop(store);
+    assert!(!note.exists());
+
+    fs::create_dir(&note).unwrap();
+    let store = RedbStore::open(&path).unwrap();
+    assert!(matches!(refusal(&path), OpenError::InUse { holder: None }));
+    drop(store);
+    drop(RedbStore::open(&path).unwrap());
 }
 
 #[test]
@@ -54,7 +85,7 @@ fn several_that_create_one_file_at_once_agree_on_it() {
     let stores = opened.iter().filter(|one| one.is_ok()).count();
     assert!(stores <= 1, "one owner at most");
     for error in opened.into_iter().filter_map(Result::err) {
-        assert!(matches!(error, OpenError::InUse), "{error}");
+        assert!(matches!(error, OpenError::InUse { .. }), "{error}");
     }
     drop(RedbStore::open(&path).unwrap());
     assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "no draft is left");

@@ -9,7 +9,7 @@ use conclave_proto::{
 };
 use ed25519_dalek::{Signer, SigningKey};
 
-use super::{INSTALLATION_CONTEXT, challenge_text};
+use super::{INSTALLATION_CONTEXT, challenge_text, normalise_wallet_signature};
 
 /// An update that is being signed: actions first, then one signature for each signer over
 /// [`Draft::text`].
@@ -63,11 +63,38 @@ impl Draft {
         challenge_text(&self.0)
     }
 
-    /// Adds a signature that was made elsewhere.
+    /// Adds a signature that was made elsewhere, in the normal form of its kind.
     #[must_use]
     pub fn signature(mut self, signature: Signature) -> Self {
         self.0.signatures.push(signature);
         self
+    }
+
+    /// Adds what a wallet returned for [`Draft::text`], in any of the forms that
+    /// [`normalise_wallet_signature`] takes; `None` if it is none of them.
+    ///
+    /// Whether it is the signature of that wallet over that text, readers say.
+    #[must_use]
+    pub fn wallet_signature(self, address: [u8; 20], signature: &[u8]) -> Option<Self> {
+        let bytes = normalise_wallet_signature(signature)?.to_vec();
+        let signer = Member::Account(Account::wallet(address));
+        Some(self.signature(Signature { signer, scheme: 0, bytes }))
+    }
+
+    /// Signs as a wallet.
+    #[cfg(feature = "wallets")]
+    #[must_use]
+    pub fn sign_with_wallet(self, key: &super::WalletKey) -> Self {
+        let bytes = key.sign(&self.text()).to_vec();
+        self.signature(Signature { signer: Member::Account(key.account()), scheme: 0, bytes })
+    }
+
+    /// Signs with a P-256 account key.
+    #[cfg(feature = "wallets")]
+    #[must_use]
+    pub fn sign_with_p256(self, key: &super::P256Key) -> Self {
+        let bytes = key.sign(&self.text()).to_vec();
+        self.signature(Signature { signer: Member::Account(key.account()), scheme: 0, bytes })
     }
 
     /// Signs with an Ed25519 account key.

@@ -5,11 +5,16 @@ use alloc::vec::Vec;
 use conclave_proto::identity::{Account, AccountKind, Member, Signature};
 use ed25519_dalek::VerifyingKey;
 
+use super::ecdsa;
+
 /// Installation keys are MLS signature keys too; this prefix keeps the two uses apart.
 pub const INSTALLATION_CONTEXT: &[u8] = b"conclave installation signature v1\n";
 
 /// Whether a signature over a challenge text holds. Pure: kinds that need a look outside
 /// (contract wallets) do not count here.
+///
+/// Every kind is judged in every build: an engine that left one out would skip an entry that others
+/// take, and its groups would fork.
 pub(super) fn holds(signature: &Signature, text: &str) -> bool {
     match &signature.signer {
         Member::Installation(id) => {
@@ -19,6 +24,12 @@ pub(super) fn holds(signature: &Signature, text: &str) -> bool {
         }
         Member::Account(Account { kind: AccountKind::ED25519, key }) => {
             signature.scheme == 0 && ed25519(key, text.as_bytes(), &signature.bytes)
+        }
+        Member::Account(Account { kind: AccountKind::WALLET, key }) => {
+            signature.scheme == 0 && ecdsa::wallet_holds(key, text, &signature.bytes)
+        }
+        Member::Account(Account { kind: AccountKind::P256, key }) => {
+            signature.scheme == 0 && ecdsa::p256_holds(key, text, &signature.bytes)
         }
         Member::Account(_) => false,
     }
