@@ -151,7 +151,8 @@ impl EventLog {
     pub(crate) fn forget(self: &Arc<Self>, upto: EventCursor) {
         let upto = upto.0.min(self.durable.load(Ordering::SeqCst));
         let first = self.first.fetch_max(upto + 1, Ordering::SeqCst);
-        let gone = (first..=upto).map(|number| Write::Delete { table: Table::Event, key: key(number) });
+        let gone =
+            (first..=upto).map(|number| Write::Delete { table: Table::Event, key: key(number) });
         let gone: Vec<Write> = gone.collect();
         for part in gone.chunks(1_024) {
             let lineage = Lineage { owner: SCOPE, load: upto };
@@ -234,7 +235,7 @@ impl Events {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn try_next(&mut self) -> Result<Option<Told>, StoreError> {
+    pub fn try_event(&mut self) -> Result<Option<Told>, StoreError> {
         loop {
             if let Some(told) = self.read.next() {
                 let (Told::Event(at, _) | Told::Lagged(at)) = &told;
@@ -263,8 +264,8 @@ impl Events {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn wait_next(&mut self) -> Result<Option<Told>, StoreError> {
-        futures_executor::block_on(self.next())
+    pub fn wait_event(&mut self) -> Result<Option<Told>, StoreError> {
+        futures_executor::block_on(self.next_event())
     }
 
     /// What comes next; `None` once the engine is shut down and everything was read. Works in any
@@ -272,7 +273,7 @@ impl Events {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn next(&mut self) -> impl Future<Output = Result<Option<Told>, StoreError>> + '_ {
+    pub fn next_event(&mut self) -> impl Future<Output = Result<Option<Told>, StoreError>> + '_ {
         Next(self)
     }
 }
@@ -303,7 +304,7 @@ impl Future for Next<'_> {
                 readers.wakers.insert(events.id, context.waker().clone());
             }
         }
-        match events.try_next() {
+        match events.try_event() {
             Ok(None) if !lock(&events.log.readers).closed => Poll::Pending,
             other => Poll::Ready(other),
         }

@@ -61,6 +61,8 @@ pub(crate) struct GroupRole {
     slot: Arc<GroupSlot>,
     value: Option<Group>,
     view: Option<Arc<GroupView>>,
+    /// Who wants to see it once everything is stored.
+    viewers: Vec<Reply<Arc<GroupView>>>,
     /// What waits for the store, in the order it was handed in.
     pending: VecDeque<(u64, Continuation)>,
     number: u64,
@@ -81,6 +83,7 @@ impl GroupRole {
             slot,
             value: None,
             view: None,
+            viewers: Vec::new(),
             pending: VecDeque::new(),
             number: 0,
             reading: false,
@@ -111,8 +114,9 @@ impl GroupRole {
                 self.read(records, usize::MAX);
             }
             GroupInput::Outcome(id, outcome) => {
+                let now = now_of(&self.shared);
                 if let Some(group) = self.loaded() {
-                    let step = group.handle_publish(now_of(&self.shared), id, &outcome);
+                    let step = group.handle_publish(now, id, &outcome);
                     self.drive(step, |_, _| {});
                 }
             }
@@ -138,8 +142,11 @@ impl GroupRole {
             Command::Remove { who, reply } => self.verb(reply, |group| Ok(group.remove(now, who)?)),
             Command::UpdateKeys { reply } => self.verb(reply, |group| Ok(group.update_keys(now)?)),
             Command::View { reply } => {
-                let loaded = self.load_value();
-                give(reply, loaded.and_then(|()| self.view.clone().ok_or(Error::UnknownGroup)));
+                match self.load_value() {
+                    Ok(()) => self.viewers.push(reply),
+                    Err(error) => give(reply, Err(error)),
+                }
+                self.show();
             }
         }
     }
@@ -163,8 +170,9 @@ impl GroupRole {
     /// Reads records, at most so many in one step.
     fn read(&mut self, mut records: Vec<Record>, most: usize) {
         let rest = records.split_off(records.len().min(most));
+        let now = now_of(&self.shared);
         let Some(group) = self.loaded() else { return self.answer_session() };
-        let step = group.handle_records(now_of(&self.shared), &records);
+        let step = group.handle_records(now, &records);
         self.drive(step, move |role, taken| match taken {
             // One of them breaks the library: one by one, it is only that one.
             Ok(Taken { broken: true, .. }) if records.len() > 1 => {
@@ -292,6 +300,9 @@ impl GroupRole {
         if let Some(group) = &self.value {
             let view = Arc::new(GroupView::of(group, self.view.as_deref()));
             self.view = Some(Arc::clone(&view));
+            for viewer in self.viewers.drain(..) {
+                give(viewer, Ok(Arc::clone(&view)));
+            }
             self.slot.show(Some(view));
         }
     }

@@ -1,31 +1,49 @@
 //! # Conclave for applications
 //!
-//! What the core decides is stored, sent and told here. So far there is one part of it: the
-//! [`writer`], which stores the steps of all groups on a thread of its own.
+//! End-to-end encrypted groups for people with several devices, over your storage and your
+//! transport. An [`Engine`] is one installation: it keeps its groups in a
+//! [`Store`](conclave_core::store::Store), talks to a relay through a
+//! [`DeliveryService`](conclave_core::delivery::DeliveryService), and tells what happened in a
+//! durable log of [`Events`].
 //!
-//! ```
-//! use std::sync::Arc;
-//!
-//! use conclave::writer::Writer;
-//! use conclave_core::step::{Effects, Lineage, Step};
-//! use conclave_core::store::{Claim, Store};
-//! use conclave_store_memory::MemoryStore;
-//!
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-//! let claim = Claim([1; 16]);
-//! store.claim(claim)?;
-//! let writer = Writer::spawn(store, claim)?;
-//!
-//! // Steps come from groups and the key ring; this one stores nothing and answers 7.
-//! let lineage = Lineage { owner: [1; 16], load: 1 };
-//! let step = Step::new(lineage, Vec::new(), Effects::default(), 7);
-//! assert_eq!(writer.handle().drive(step)?.reply, 7);
-//!
-//! writer.shutdown();
-//! # Ok(())
-//! # }
-//! ```
+//! What the core decides is stored, sent and told here; nothing here decides anything about
+//! messages, keys or members.
 #![forbid(unsafe_code)]
 
+mod account;
+mod builder;
+mod call;
+mod clock;
+pub mod driver;
+mod engine;
+mod error;
+mod events;
+mod gather;
+mod group_handle;
+mod group_role;
+mod index;
+mod limits;
+mod post;
+mod session_role;
+mod shared;
+mod view;
 pub mod writer;
+
+pub use account::{AccountKey, AccountSigner};
+pub use builder::{Builder, OpenError};
+pub use call::Call;
+pub use clock::{Clock, OsEntropy, SystemClock};
+pub use conclave_core::{
+    self as core, BlockedOn, Class,
+    delivery::Event,
+    group::{GroupConfig, StoredMessage},
+};
+pub use conclave_proto::{
+    self as proto, GroupId, InboxId, InstallationId, IntentId, MessageId, Seq, identity::Account,
+};
+pub use engine::Engine;
+pub use error::Error;
+pub use events::{EventCursor, Events, Told};
+pub use group_handle::GroupHandle;
+pub use limits::EngineLimits;
+pub use view::GroupView;

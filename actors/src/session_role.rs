@@ -36,7 +36,12 @@ pub(crate) enum SessionInput {
     Published(CallId, Vec<PublishOutcome>),
     Uploaded(CallId, Uploaded),
     /// A group has handled its records and stands there.
-    Handled { group: GroupId, cursor: Cursor, parked: bool, removed: bool },
+    Handled {
+        group: GroupId,
+        cursor: Cursor,
+        parked: bool,
+        removed: bool,
+    },
     /// A group does not load.
     Unreadable(GroupId),
     /// A group wants this published.
@@ -115,12 +120,7 @@ impl SessionRole {
         }
     }
 
-    fn delivered(
-        &mut self,
-        now: Timestamp,
-        of: u64,
-        delivery: Result<Delivery, TransportError>,
-    ) {
+    fn delivered(&mut self, now: Timestamp, of: u64, delivery: Result<Delivery, TransportError>) {
         let Some(subscription) = self.subscription.as_ref().filter(|it| it.number == of) else {
             return;
         };
@@ -244,7 +244,11 @@ impl SessionRole {
             }
             return if self.shared.session_post().retire() { Next::End } else { Next::Again };
         }
-        let due = [self.session.next_timeout(), self.ring.next_timeout(), self.due.values().min().copied()];
+        let due = [
+            self.session.next_timeout(),
+            self.ring.next_timeout(),
+            self.due.values().min().copied(),
+        ];
         let ready = self.ring.is_open();
         match due.into_iter().flatten().min().filter(|_| ready) {
             Some(due) => Next::In(wait(now, due)),

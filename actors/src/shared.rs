@@ -23,6 +23,7 @@ use crate::{
     post::Post,
     session_role::{SessionInput, SessionRole},
     view::GroupView,
+    writer::WriterHandle,
 };
 
 pub(crate) struct Shared {
@@ -32,6 +33,7 @@ pub(crate) struct Shared {
     pub(crate) driver: Arc<dyn Driver>,
     pub(crate) limits: EngineLimits,
     pub(crate) events: Arc<EventLog>,
+    pub(crate) writer: WriterHandle,
     /// Set once, when the installation is registered.
     pub(crate) installation: OnceLock<Arc<Installation>>,
     pub(crate) entropy: Entropy,
@@ -68,6 +70,7 @@ pub(crate) struct Parts {
     pub(crate) driver: Arc<dyn Driver>,
     pub(crate) limits: EngineLimits,
     pub(crate) events: Arc<EventLog>,
+    pub(crate) writer: WriterHandle,
     pub(crate) entropy: Entropy,
     pub(crate) runtime: tokio::runtime::Handle,
 }
@@ -81,6 +84,7 @@ impl Shared {
             driver: parts.driver,
             limits: parts.limits,
             events: parts.events,
+            writer: parts.writer,
             entropy: parts.entropy,
             runtime: parts.runtime,
             installation: OnceLock::new(),

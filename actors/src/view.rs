@@ -43,7 +43,8 @@ impl GroupView {
     pub(crate) fn of(group: &Group, before: Option<&Self>) -> Self {
         let epoch = group.epoch();
         let same = before.filter(|before| before.epoch == epoch && !group.standing().is_removed());
-        let members = same.map_or_else(|| Arc::new(members(group)), |view| Arc::clone(&view.members));
+        let members =
+            same.map_or_else(|| Arc::new(members(group)), |view| Arc::clone(&view.members));
         let authenticator = same.map_or_else(|| group.epoch_authenticator(), |v| v.authenticator);
         Self {
             id: group.id(),

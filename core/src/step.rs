@@ -144,6 +144,12 @@ impl<T> Step<T> {
         &self.pending.effects.events
     }
 
+    /// The answer that waits for its proof, for a driver that stores something about it in the
+    /// same batch.
+    pub fn reply(&self) -> &T {
+        &self.pending.reply
+    }
+
     /// The part to store and the part that waits.
     pub fn into_parts(self) -> (WriteSet, Pending<T>) {
         (self.set, self.pending)

@@ -203,7 +203,7 @@ impl Clerk {
     fn show_gathered<S: Store>(&mut self, device: &mut Device<S>, now: Timestamp) {
         let Some(gathering) = self.gathering.take() else { return };
         let Some(record) = self.welcomes.front().cloned() else { return };
-        let invitation = gathering.invitation().clone();
+        let invitation = *gathering.invitation();
         let gathered = gathering.into_gathered(device.held(invitation.group));
         match device.look_at_welcome(now, &record, Some((&invitation, &gathered))) {
             Welcomed::Waiting => self.welcomes_read(device, now, true),

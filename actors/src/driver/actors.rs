@@ -44,9 +44,8 @@ impl Actors {
         let (tell, told) = mpsc::sync_channel(1);
         let run = move || {
             let runner = System::new();
-            let arbiters: Vec<Arbiter> = runner.block_on(async move {
-                (0..count).map(|_| Arbiter::new()).collect()
-            });
+            let arbiters: Vec<Arbiter> =
+                runner.block_on(async move { (0..count).map(|_| Arbiter::new()).collect() });
             let handles = arbiters.iter().map(Arbiter::handle).collect::<Vec<_>>();
             // If nobody waits for it, there is nothing to run.
             if tell.send((handles, System::current())).is_err() {

@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use conclave_core::{
-    delivery::{Parked, Uploaded},
+    delivery::Uploaded,
     group::{Group, Standing},
     keyring::{Gathering, Held, Invitation, KeyRing, WelcomeOutcome},
     session::LookUpId,
@@ -37,7 +37,7 @@ enum RingInput {
     /// Look at the next Welcome.
     Next,
     /// The Welcome at the front, with what it asked for.
-    Gathered(Gathering),
+    Gathered(Box<Gathering>),
 }
 
 impl Ring {
@@ -125,7 +125,7 @@ impl SessionRole {
             self.ring.aside = Some((gathering, group));
             self.tell(group, GroupInput::Yield);
         } else {
-            self.ring.waiting.push_back(RingInput::Gathered(gathering));
+            self.ring.waiting.push_back(RingInput::Gathered(Box::new(gathering)));
             self.work_ring(now);
         }
     }
@@ -134,7 +134,7 @@ impl SessionRole {
     pub(super) fn yielded(&mut self, now: Timestamp, group: GroupId) {
         match self.ring.aside.take_if(|(_, waiting)| *waiting == group) {
             Some((gathering, _)) => {
-                self.ring.waiting.push_back(RingInput::Gathered(gathering));
+                self.ring.waiting.push_back(RingInput::Gathered(Box::new(gathering)));
                 self.work_ring(now);
             }
             None => self.tell(group, GroupInput::Resume),
@@ -171,7 +171,7 @@ impl SessionRole {
                     self.drive_ring(step, Vec::new(), |_, _| {});
                 }
                 RingInput::Next => self.next_welcome(now),
-                RingInput::Gathered(gathering) => self.show_gathered(now, gathering),
+                RingInput::Gathered(gathering) => self.show_gathered(now, *gathering),
             }
         }
     }
@@ -179,7 +179,9 @@ impl SessionRole {
     /// Shows the next Welcome to the ring.
     fn next_welcome(&mut self, now: Timestamp) {
         let Some(ring) = &mut self.ring.value else { return };
-        let Some(record) = self.ring.welcomes.front() else { return self.welcomes_read(now, false) };
+        let Some(record) = self.ring.welcomes.front() else {
+            return self.welcomes_read(now, false);
+        };
         let step = ring.handle_welcome(now, record, None);
         self.drive_ring(step, Vec::new(), move |role, outcome| match outcome {
             Ok(WelcomeOutcome::Needs(invitation)) => {
@@ -191,7 +193,7 @@ impl SessionRole {
     }
 
     fn show_gathered(&mut self, now: Timestamp, gathering: Gathering) {
-        let invitation = gathering.invitation().clone();
+        let invitation = *gathering.invitation();
         let group = invitation.group;
         let held = match Held::read(&*self.shared.store, group) {
             Ok(held) => held,
@@ -223,16 +225,7 @@ impl SessionRole {
             }
             Ok(WelcomeOutcome::Rejected(_) | WelcomeOutcome::Known) => true,
             Ok(
-                WelcomeOutcome::Waiting(_)
-                | WelcomeOutcome::Needs(_)
-                | WelcomeOutcome::Parked(
-                    Parked::Undecidable
-                    | Parked::Removal
-                    | Parked::RulesTooNew { .. }
-                    | Parked::MissingRecords { .. }
-                    | Parked::OtherHistory { .. }
-                    | Parked::Entropy,
-                ),
+                WelcomeOutcome::Waiting(_) | WelcomeOutcome::Needs(_) | WelcomeOutcome::Parked(_),
             ) => {
                 self.welcomes_read(now, true);
                 false

@@ -1,0 +1,225 @@
+//! Accounts: who signs for an inbox, and how an installation becomes part of it.
+
+use std::sync::Arc;
+
+use conclave_core::{
+    bounds::BoxFuture,
+    delivery::{PublishOutcome, Refusal, Transmit, TransportError},
+    entropy::StepRandom,
+    identity::{Draft, normalise_p256_signature, normalise_wallet_signature, read_log},
+    installation::Installation,
+    step::Step,
+};
+use conclave_proto::{
+    InboxId, Seq, Topic,
+    identity::{Account, AccountKind, IdentityState, Member, Signature},
+    record::transmit_id,
+};
+use ed25519_dalek::{Signer, SigningKey};
+
+use crate::{
+    error::Error, gather, index::StoredInstallation, session_role::SessionInput, shared::Shared,
+};
+
+/// Signs for an account, wherever its key is: in a file, a wallet, a piece of hardware, a person's
+/// head.
+pub trait AccountSigner: Send + Sync + 'static {
+    /// Whose signatures it makes.
+    fn account(&self) -> Account;
+
+    /// Signs a text that a person can read. For a wallet this is `personal_sign` (EIP-191); its 65
+    /// bytes may have either form of `v` and of `s`. For keys it is the plain signature of the
+    /// text's bytes.
+    ///
+    /// # Errors
+    /// A reason for a person, if it cannot or will not sign.
+    fn sign(&self, text: &str) -> BoxFuture<'_, Result<Vec<u8>, &'static str>>;
+}
+
+/// An account key (Ed25519), for people and agents without a wallet.
+pub struct AccountKey(SigningKey);
+
+impl AccountKey {
+    /// From its 32 secret bytes (RFC 8032).
+    #[must_use]
+    pub fn from_bytes(secret: &[u8; 32]) -> Self {
+        Self(SigningKey::from_bytes(secret))
+    }
+
+    /// A new one, from the system's randomness.
+    ///
+    /// # Errors
+    /// [`Error::Entropy`].
+    pub fn generate() -> Result<Self, Error> {
+        let mut secret = zeroize::Zeroizing::new([0; 32]);
+        getrandom::fill(&mut *secret).map_err(|_| Error::Entropy)?;
+        Ok(Self::from_bytes(&secret))
+    }
+
+    /// The 32 secret bytes, to be kept by the application.
+    #[must_use]
+    pub fn to_bytes(&self) -> zeroize::Zeroizing<[u8; 32]> {
+        zeroize::Zeroizing::new(self.0.to_bytes())
+    }
+}
+
+impl std::fmt::Debug for AccountKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("AccountKey(..)")
+    }
+}
+
+impl AccountSigner for AccountKey {
+    fn account(&self) -> Account {
+        Account::ed25519(self.0.verifying_key().to_bytes())
+    }
+
+    fn sign(&self, text: &str) -> BoxFuture<'_, Result<Vec<u8>, &'static str>> {
+        let signature = self.0.sign(text.as_bytes()).to_bytes().to_vec();
+        Box::pin(std::future::ready(Ok(signature)))
+    }
+}
+
+#[cfg(feature = "wallets")]
+macro_rules! signs {
+    ($($key:ty),*) => { $(
+        impl AccountSigner for $key {
+            fn account(&self) -> Account {
+                Self::account(self)
+            }
+
+            fn sign(&self, text: &str) -> BoxFuture<'_, Result<Vec<u8>, &'static str>> {
+                let signature = Self::sign(self, text).to_vec();
+                Box::pin(std::future::ready(Ok(signature)))
+            }
+        }
+    )* };
+}
+
+#[cfg(feature = "wallets")]
+signs! { conclave_core::identity::WalletKey, conclave_core::identity::P256Key }
+
+/// Attempts to append to an identity log that others write to as well.
+const ATTEMPTS: usize = 5;
+
+/// Makes this installation part of an inbox: of the one that the account founds with `nonce`, or
+/// of `inbox`.
+pub(crate) async fn register(
+    shared: &Arc<Shared>,
+    signer: Arc<dyn AccountSigner>,
+    inbox: Option<InboxId>,
+    nonce: u64,
+) -> Result<InboxId, Error> {
+    let account = signer.account();
+    let inbox = inbox.unwrap_or_else(|| InboxId::derive(&account.identifier(), nonce));
+    let mut stored = own_keys(shared, inbox).await?;
+    if !stored.registered {
+        let installation = stored.installation();
+        let names = Names { inbox, nonce, account };
+        names.add(shared, &installation, &*signer).await?;
+        stored.registered = true;
+        store(shared, stored.step(shared.next_load())).await?;
+    }
+    // Set by an earlier call, then it is the same.
+    drop(shared.installation.set(stored.installation()));
+    shared.tell_session(SessionInput::Registered);
+    Ok(inbox)
+}
+
+/// The installation's keys: those that are stored, or new ones, which are stored first.
+async fn own_keys(shared: &Arc<Shared>, inbox: InboxId) -> Result<StoredInstallation, Error> {
+    if let Some(stored) = StoredInstallation::read(&*shared.store)? {
+        let same = stored.inbox == inbox;
+        return if same { Ok(stored) } else { Err(Error::RegisteredElsewhere) };
+    }
+    let mut entropy = shared.child("installation", &inbox.0, shared.next_load());
+    let mut random: StepRandom = entropy.step()?;
+    let stored = StoredInstallation::new(inbox, random.array(), random.array());
+    store(shared, stored.step(shared.next_load())).await?;
+    Ok(stored)
+}
+
+async fn store(shared: &Shared, step: Step) -> Result<(), Error> {
+    shared.writer.drive_async(step).await?;
+    Ok(())
+}
+
+/// Who is to be named in which log.
+struct Names {
+    inbox: InboxId,
+    nonce: u64,
+    account: Account,
+}
+
+impl Names {
+    /// Appends an entry that names the installation, unless one does already.
+    async fn add(
+        &self,
+        shared: &Shared,
+        installation: &Installation,
+        signer: &dyn AccountSigner,
+    ) -> Result<(), Error> {
+        let topic = Topic::Identity(self.inbox);
+        for _ in 0..ATTEMPTS {
+            let log = gather::identity_log(&*shared.delivery, self.inbox).await?;
+            let state = read_log(self.inbox, None, log.iter().map(|record| &record.payload[..]));
+            if state.as_ref().is_some_and(|s| s.installations.contains_key(&installation.id())) {
+                return Ok(());
+            }
+            let draft = self.draft(shared, installation, state.as_ref())?;
+            let payload = signed(draft, &self.account, installation, signer).await?.encode();
+            let id = transmit_id(&topic, &payload);
+            let expect = Some(log.last().map_or(Seq(0), |record| record.seq));
+            let transmit = Transmit { topic: topic.clone(), id, expect, payload };
+            match shared.delivery.publish(vec![transmit]).await.pop() {
+                Some(PublishOutcome::Accepted { .. }) => return Ok(()),
+                Some(PublishOutcome::Refused(Refusal::Conflict { .. } | Refusal::Behind)) => {}
+                Some(PublishOutcome::Refused(_)) => return Err(Error::Refused),
+                Some(PublishOutcome::NotStored { retry_after }) => {
+                    return Err(TransportError::Unavailable { retry_after }.into());
+                }
+                // The log says what became of it.
+                Some(PublishOutcome::Unknown) | None => {}
+            }
+        }
+        Err(Error::Busy)
+    }
+
+    fn draft(
+        &self,
+        shared: &Shared,
+        installation: &Installation,
+        state: Option<&IdentityState>,
+    ) -> Result<Draft, Error> {
+        let draft = match state {
+            Some(state) => {
+                if !state.accounts.contains(&self.account) && state.recovery != self.account {
+                    return Err(Error::NotAMember);
+                }
+                Draft::following(state, shared.now())
+            }
+            None if InboxId::derive(&self.account.identifier(), self.nonce) == self.inbox => {
+                Draft::create(self.account.clone(), self.nonce, shared.now())
+            }
+            None => return Err(Error::UnknownInbox(self.inbox)),
+        };
+        Ok(draft.add_installation(installation.id(), self.account.clone()))
+    }
+}
+
+async fn signed(
+    draft: Draft,
+    account: &Account,
+    installation: &Installation,
+    signer: &dyn AccountSigner,
+) -> Result<Draft, Error> {
+    let bytes = signer.sign(&draft.text()).await.map_err(Error::Signature)?;
+    let normal = match account.kind {
+        AccountKind::WALLET => normalise_wallet_signature(&bytes).map(Vec::from),
+        AccountKind::P256 => normalise_p256_signature(&bytes).map(Vec::from),
+        _ => Some(bytes),
+    };
+    let bytes = normal.ok_or(Error::Signature("it is not one of this kind of account"))?;
+    let signature = Signature { signer: Member::Account(account.clone()), scheme: 0, bytes };
+    Ok(draft.signature(signature).sign_with_installation(installation.signing_key()))
+}

@@ -1,0 +1,196 @@
+//! Opening an engine.
+
+use std::{fmt, sync::Arc};
+
+use conclave_core::{
+    BlockedOn, Class,
+    delivery::DeliveryService,
+    entropy::{Entropy, EntropySource},
+    store::{Claim, Store, StoreError},
+};
+
+use crate::{
+    clock::{Clock, OsEntropy, SystemClock},
+    driver::{Driver, default_driver},
+    engine::Engine,
+    events::EventLog,
+    index::{self, StoredInstallation},
+    limits::EngineLimits,
+    session_role::SessionInput,
+    shared::{Parts, Shared},
+    writer::Writer,
+};
+
+/// Why an engine could not be opened. Nothing was changed but the claim on the store.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// No store or no delivery service was given.
+    Incomplete(&'static str),
+    /// The store failed.
+    Store(StoreError),
+    /// No randomness.
+    Entropy,
+    /// The system has no further thread.
+    Threads(std::io::Error),
+}
+
+impl OpenError {
+    /// What a caller does about it.
+    #[must_use]
+    pub const fn class(&self) -> Class {
+        match self {
+            Self::Incomplete(_) => Class::Permanent,
+            Self::Store(error) => error.class(),
+            Self::Entropy => Class::Blocked(BlockedOn::Entropy),
+            Self::Threads(_) => Class::Transient,
+        }
+    }
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Incomplete(what) => write!(f, "the engine needs {what}"),
+            Self::Store(error) => error.fmt(f),
+            Self::Entropy => f.write_str("no randomness available"),
+            Self::Threads(error) => write!(f, "no thread can be started: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Store(error) => Some(error),
+            Self::Threads(error) => Some(error),
+            Self::Incomplete(_) | Self::Entropy => None,
+        }
+    }
+}
+
+impl From<StoreError> for OpenError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<std::io::Error> for OpenError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Threads(error)
+    }
+}
+
+/// Collects what an engine is made of; see [`Engine::builder`].
+#[must_use = "nothing happens before it is opened"]
+pub struct Builder {
+    store: Option<Arc<dyn Store>>,
+    delivery: Option<Arc<dyn DeliveryService>>,
+    entropy: Box<dyn EntropySource>,
+    clock: Arc<dyn Clock>,
+    driver: Option<Arc<dyn Driver>>,
+    limits: EngineLimits,
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            store: None,
+            delivery: None,
+            entropy: Box::new(OsEntropy),
+            clock: Arc::new(SystemClock),
+            driver: None,
+            limits: EngineLimits::default(),
+        }
+    }
+}
+
+impl Builder {
+    /// Where everything is kept. One engine owns a store: opening another one on it fences this
+    /// one off.
+    pub fn store(self, store: impl Store) -> Self {
+        self.shared_store(Arc::new(store))
+    }
+
+    /// As [`Builder::store`], for a store that others hold as well, to look at it.
+    pub fn shared_store(self, store: Arc<dyn Store>) -> Self {
+        Self { store: Some(store), ..self }
+    }
+
+    /// What carries envelopes. It is driven by a tokio runtime of the engine's own, whatever
+    /// runtime the application has.
+    pub fn delivery(self, delivery: impl DeliveryService) -> Self {
+        Self { delivery: Some(Arc::new(delivery)), ..self }
+    }
+
+    /// Another source of randomness than the system's, for tests. Two engines must never be
+    /// opened with sources that give the same bytes.
+    pub fn entropy(self, entropy: impl EntropySource) -> Self {
+        Self { entropy: Box::new(entropy), ..self }
+    }
+
+    /// Another clock than the system's.
+    pub fn clock(self, clock: impl Clock) -> Self {
+        Self { clock: Arc::new(clock), ..self }
+    }
+
+    /// Another driver than the default one (actix actors, or plain threads without the feature
+    /// `actix`). The engine shuts it down, so each engine has its own.
+    pub fn driver(self, driver: impl Driver) -> Self {
+        Self { driver: Some(Arc::new(driver)), ..self }
+    }
+
+    /// Other limits than the default ones.
+    pub fn limits(self, limits: EngineLimits) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// Opens the engine: claims the store, starts the threads, and goes on where the last engine
+    /// on this store has ended. Blocks for some reads of the store.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open(self) -> Result<Engine, OpenError> {
+        let store = self.store.ok_or(OpenError::Incomplete("a store"))?;
+        let delivery = self.delivery.ok_or(OpenError::Incomplete("a delivery service"))?;
+        let mut entropy = Entropy::new(self.entropy);
+        let claim = Claim(entropy.step().map_err(|_| OpenError::Entropy)?.array());
+        store.claim(claim)?;
+        let writer = Writer::spawn(Arc::clone(&store), claim)?;
+        let events = EventLog::open(Arc::clone(&store), writer.handle(), self.limits.events)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("conclave network")
+            .enable_all()
+            .build()?;
+        let driver = match self.driver {
+            Some(driver) => driver,
+            None => default_driver()?,
+        };
+        let shared = Shared::new(Parts {
+            delivery,
+            clock: self.clock,
+            driver,
+            limits: self.limits,
+            events: Arc::new(events),
+            writer: writer.handle(),
+            entropy,
+            runtime: runtime.handle().clone(),
+            store,
+        });
+        for group in index::groups(&*shared.store)? {
+            shared.slot(group);
+        }
+        if let Some(stored) = StoredInstallation::read(&*shared.store)?.filter(|it| it.registered) {
+            drop(shared.installation.set(stored.installation()));
+            shared.tell_session(SessionInput::Registered);
+        }
+        Ok(Engine::new(shared, writer, runtime))
+    }
+}
