@@ -11,6 +11,8 @@ use crate::{
     bounds::{BoxFuture, MaybeSend, MaybeSync},
 };
 
+pub mod channel;
+
 /// What a link promises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LinkInfo {
