@@ -18,7 +18,7 @@ mod carrying;
 mod wait;
 
 /// How long a test waits for what has to happen.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Expands to a module of tests, one for each guarantee of a link.
 ///
