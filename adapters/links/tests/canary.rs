@@ -51,7 +51,7 @@ impl Link for Broken {
             Fault::Loses => frames.retain(|_| {
                 let mut count = self.count.lock().unwrap();
                 *count += 1;
-                *count % 100 != 0
+                !count.is_multiple_of(100)
             }),
             Fault::Grows => return Box::pin(async { Ok(()) }),
         }
