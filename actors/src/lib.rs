@@ -24,6 +24,8 @@ mod group_role;
 mod index;
 mod limits;
 mod post;
+#[cfg(feature = "quic")]
+pub mod quic;
 mod session_role;
 mod shared;
 mod view;

@@ -1,6 +1,9 @@
 //! The handle: calls become requests, and requests become answers.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use conclave_core::{
     bounds::{BoxFuture, BoxStream},
@@ -60,6 +63,8 @@ impl Default for RemoteLimits {
 #[derive(Clone)]
 pub struct Remote {
     commands: mpsc::Sender<Command>,
+    /// The task, before it is started.
+    driver: Arc<Mutex<Option<Driver>>>,
     limits: RemoteLimits,
 }
 
@@ -70,23 +75,28 @@ impl fmt::Debug for Remote {
 }
 
 impl Remote {
-    /// A remote that connects when it is first used. Its work is done by a task on the present
-    /// tokio runtime.
-    ///
-    /// # Panics
-    /// Outside a tokio runtime.
+    /// A remote that connects when it is first used. Its work is done by a task on the tokio
+    /// runtime that polls the first call; with that runtime it ends.
     #[must_use]
     pub fn new(connector: impl Connector, limits: RemoteLimits) -> Self {
         let (commands, queue) = mpsc::channel(limits.calls.max(1));
         let driver = Driver::new(Arc::new(connector), queue, limits);
-        tokio::spawn(driver.run());
-        Self { commands, limits }
+        Self { commands, driver: Arc::new(Mutex::new(Some(driver))), limits }
+    }
+
+    /// Starts the task, if nobody has. Called inside a runtime.
+    fn start(&self) {
+        let driver = self.driver.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(driver) = driver {
+            tokio::spawn(driver.run());
+        }
     }
 
     /// The answer to a request; `None` if it is lost, an error if nothing was sent.
     async fn ask(&self, request: Request) -> Result<Option<Answer>, TransportError> {
         let (reply, answer) = oneshot::channel();
         let gone = TransportError::Unavailable { retry_after: core::time::Duration::ZERO };
+        self.start();
         if self.commands.send(Command::Ask { request, reply }).await.is_err() {
             return Err(gone);
         }
@@ -125,8 +135,11 @@ impl DeliveryService for Remote {
         changes: BoxStream<'static, Watch>,
     ) -> BoxStream<'static, Result<Delivery, TransportError>> {
         let (mailbox, deliveries) = mailbox(self.limits.delivered_records);
-        let commands = self.commands.clone();
+        let remote = self.clone();
         let subscribe = async move {
+            remote.start();
+            let commands = remote.commands.clone();
+            drop(remote);
             // If the driver is gone, so is the mailbox's other end, and with it the stream.
             let _ = commands.send(Command::Subscribe { changes, mailbox }).await;
             deliveries

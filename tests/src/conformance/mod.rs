@@ -1,3 +1,4 @@
 //! What an implementation of one of Conclave's traits has to promise, as tests.
 
+pub mod link;
 pub mod store;

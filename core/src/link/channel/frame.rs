@@ -53,7 +53,7 @@ impl Ack {
     /// Numbers in the bitmap.
     pub(super) fn beyond(&self) -> impl Iterator<Item = u64> {
         self.bitmap.iter().zip(0_u64..).flat_map(move |(byte, at)| {
-            (0..8_u8)
+            (0_u8..8)
                 .filter(move |bit| byte & (1 << bit) != 0)
                 .map(move |bit| self.next.saturating_add(1 + 8 * at + u64::from(bit)))
         })

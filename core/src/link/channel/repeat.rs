@@ -68,38 +68,28 @@ impl Repeating {
 
     pub(super) fn poll_frame(&mut self, now: Timestamp, out: &mut Outgoing) -> Option<Vec<u8>> {
         self.elapsed.advance(now);
-        let now_ms = self.elapsed.ms();
-        let ack = match self.owed {
-            Owed::Nothing => None,
-            Owed::By { .. } | Owed::AtOnce => Some(self.arrived.ack()),
-        };
-        // A late acknowledgement makes the peer repeat, a late segment does not.
-        if let (Owed::AtOnce, Some(ack)) = (self.owed, &ack)
-            && (self.unsettled.in_flight() >= self.window || out.len() >= self.frame_bytes)
-        {
-            self.owed = Owed::Nothing;
-            return Some(frame::numbered(Some(ack), None));
+        // Ahead of segments that leave no room for it: a late acknowledgement makes the peer
+        // repeat what arrived.
+        if self.owed_at_once() && (self.window_is_full() || out.len() >= self.frame_bytes) {
+            return Some(self.ack_alone());
         }
-        let segment = if self.unsettled.in_flight() < self.window {
-            self.unsettled.next(now_ms, out, self.frame_bytes)
-        } else {
-            None
-        };
-        let Some(segment) = segment else {
-            let due = matches!(self.owed, Owed::AtOnce);
-            let ack = ack.filter(|_| due)?;
-            self.owed = Owed::Nothing;
-            return Some(frame::numbered(Some(&ack), None));
-        };
-        if self.repeat_at_ms.is_none() {
-            self.repeat_at_ms = Some(now_ms.saturating_add(self.trip.timeout_ms()));
+        if self.window_is_full() {
+            return None;
         }
+        let ack = self.arrived.ack();
+        let Some(segment) = self.unsettled.next(self.elapsed.ms(), out, self.frame_bytes) else {
+            return self.owed_at_once().then(|| self.ack_alone());
+        };
         let room = self.frame_bytes.saturating_sub(1 + segment.encoded_bytes());
-        let company = ack.filter(|ack| ack.encoded_bytes() <= room);
-        if company.is_some() {
+        let company = !matches!(self.owed, Owed::Nothing) && ack.encoded_bytes() <= room;
+        let frame = frame::numbered(company.then_some(&ack), Some(segment));
+        if company {
             self.owed = Owed::Nothing;
         }
-        Some(frame::numbered(company.as_ref(), Some(segment)))
+        if self.repeat_at_ms.is_none() {
+            self.wait_again();
+        }
+        Some(frame)
     }
 
     pub(super) fn handle_frame(
@@ -157,6 +147,19 @@ impl Repeating {
             self.wait_again();
         }
         Ok(())
+    }
+
+    const fn owed_at_once(&self) -> bool {
+        matches!(self.owed, Owed::AtOnce)
+    }
+
+    const fn window_is_full(&self) -> bool {
+        self.unsettled.in_flight() >= self.window
+    }
+
+    fn ack_alone(&mut self) -> Vec<u8> {
+        self.owed = Owed::Nothing;
+        frame::numbered(Some(&self.arrived.ack()), None)
     }
 
     fn wait_again(&mut self) {
