@@ -270,7 +270,7 @@ impl SessionRole {
         self.ring.number += 1;
         let number = self.ring.number;
         let shared = Arc::clone(&self.shared);
-        let pending = self.shared.events.submit(step, also, move |stored| {
+        let (pending, hold) = self.shared.events.submit(step, also, move |stored| {
             shared.tell_session(SessionInput::Stored(number, stored));
         });
         let run: Continuation = Box::new(move |role, stored| match stored {
@@ -287,6 +287,10 @@ impl SessionRole {
                 role.load_ring();
                 then(role, Err(error));
             }
+        });
+        let run: Continuation = Box::new(move |role, stored| {
+            run(role, stored);
+            drop(hold);
         });
         self.ring.pending = Some((number, run));
     }
