@@ -156,13 +156,15 @@ impl<S: LogStore> Serving<S> {
         let mut sending = None;
         let mut farewell = None;
         loop {
-            self.begin_work(&mut running);
+            // Before anything that the client said is looked at: what was stored before it asked
+            // to be told when it is caught up comes first.
             self.read_inbox();
+            self.begin_work(&mut running);
             if sending.is_none() {
                 let frames = self.frames();
                 if !frames.is_empty() {
                     sending = Some(link.0.send(frames));
-                } else if self.connection.is_ending() {
+                } else if self.connection.is_over() {
                     return;
                 }
             }
@@ -176,6 +178,7 @@ impl<S: LogStore> Serving<S> {
                 frames = &mut receiving, if self.connection.wants_frames() => {
                     receiving = link.0.receive();
                     let Ok(frames) = frames else { return };
+                    self.read_inbox();
                     for frame in frames {
                         self.connection.handle_frame(now, &frame);
                     }

@@ -18,7 +18,8 @@ pub(super) enum Shape {
     Published(usize),
     /// Pages of these topics, none twice.
     Pages(BTreeMap<Topic, Seq>),
-    Heads,
+    /// Heads of these topics.
+    Heads(BTreeMap<Topic, Seq>),
     KeyPackages(usize),
     Uploaded,
     Inboxes(usize),
@@ -31,7 +32,7 @@ impl Shape {
             Request::Fetch { after, .. } => {
                 Self::Pages(after.iter().map(|(topic, at)| (topic.clone(), at.seq)).collect())
             }
-            Request::Heads(_) => Self::Heads,
+            Request::Heads(known) => Self::Heads(known.iter().cloned().collect()),
             Request::KeyPackages(of) => Self::KeyPackages(of.len()),
             Request::Upload(_) => Self::Uploaded,
             Request::Resolve(accounts) => Self::Inboxes(accounts.len()),
@@ -41,9 +42,11 @@ impl Shape {
     pub(super) fn fits(&self, answer: &Answer) -> bool {
         match (self, answer) {
             (Self::Hello, _) => false,
-            (_, Answer::Failed(_))
-            | (Self::Heads, Answer::Heads(_))
-            | (Self::Uploaded, Answer::Uploaded { .. }) => true,
+            (_, Answer::Failed(_)) | (Self::Uploaded, Answer::Uploaded { .. }) => true,
+            (Self::Heads(known), Answer::Heads(heads)) => {
+                heads.len() <= known.len()
+                    && heads.iter().all(|(topic, _)| known.contains_key(topic))
+            }
             (Self::Published(count), Answer::Published(outcomes)) => outcomes.len() == *count,
             (Self::Pages(asked), Answer::Pages(pages)) => {
                 pages.len() <= asked.len() && pages.iter().all(|page| is_asked(page, asked))
@@ -53,7 +56,7 @@ impl Shape {
             (
                 Self::Published(_)
                 | Self::Pages(_)
-                | Self::Heads
+                | Self::Heads(_)
                 | Self::KeyPackages(_)
                 | Self::Uploaded
                 | Self::Inboxes(_),
