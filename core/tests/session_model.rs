@@ -114,7 +114,11 @@ impl Model {
             3..=5 => self.arrive(one, false),
             6 => self.arrive(one, true),
             7 if !self.on_the_way.is_empty() => {
-                self.on_the_way.remove(usize::from(one) % self.on_the_way.len());
+                let index = usize::from(one) % self.on_the_way.len();
+                // Records and heads may be lost on the way, echoes of marks may not.
+                if !matches!(self.on_the_way[index], Delivery::CaughtUp(_)) {
+                    self.on_the_way.remove(index);
+                }
             }
             8 | 9 => self.answer_fetch(one, two),
             10 | 11 => self.answer_publish(one, two),

@@ -107,6 +107,18 @@ impl<S: LogStore> Host<S> {
         serving.run(link, self.stop.subscribe())
     }
 
+    /// Links that are served.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.stop.receiver_count()
+    }
+
+    /// Logs that some connection hears of.
+    #[must_use]
+    pub fn watched_topics(&self) -> usize {
+        self.hub.topics()
+    }
+
     /// Tells every connection to end; each says goodbye to its client first.
     pub fn shut_down(&self) {
         self.stop.send_replace(true);

@@ -456,13 +456,14 @@ impl Pair {
             }
         }
         // Acknowledgements may be held back for a while.
-        while let Some(due) = self.client.next_timeout().filter(|_| heard.is_empty()) {
+        if self.connection.queued_bytes() > 0
+            && let Some(due) = self.client.next_timeout()
+        {
             self.now = due;
             self.client.handle_timeout(due).unwrap();
             while let Some(frame) = self.client.poll_frame(due) {
                 self.connection.handle_frame(due, &frame);
             }
-            break;
         }
         heard
     }
