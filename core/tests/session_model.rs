@@ -306,6 +306,13 @@ impl Model {
         owner.with = Some(records);
     }
 
+    fn is_read(&self) -> bool {
+        let read = |(topic, log): (&Topic, &Vec<Record>)| {
+            self.owners[topic].cursor() == log.last().map_or(Cursor::START, Record::cursor)
+        };
+        self.logs.iter().all(read)
+    }
+
     /// From here on everything works; everybody gets everything.
     fn calm(&mut self) {
         // What was lost on the way is said by a head, as a service has to.
@@ -329,7 +336,8 @@ impl Model {
                 self.handle(&topic(number), 5);
             }
             self.pump();
-            if self.session.is_idle() && self.on_the_way.is_empty() {
+            // A parked owner is idle too, until it is its turn again.
+            if self.session.is_idle() && self.on_the_way.is_empty() && self.is_read() {
                 break;
             }
             self.now = self.session.next_timeout().unwrap_or(self.now).max(self.now);

@@ -52,6 +52,7 @@ fn shutting_down_says_goodbye_and_ends_all_connections() {
         let mut late = Raw::connect(&host);
         late.say(&hello()).await;
         while late.hear().await.is_some() {}
+        within("the end of the late one", host.ended()).await;
         assert_eq!((host.connections(), host.watched_topics()), (0, 0));
     }));
 }
