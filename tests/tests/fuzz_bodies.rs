@@ -10,6 +10,7 @@ use conclave_testkit::{
     dice::{Dice, for_each_seed},
     faulty_store::Fault,
     fuzz::{decode, group_inbound},
+    fuzz_relay::relay_protocol,
     world::World,
 };
 
@@ -40,6 +41,17 @@ fn any_records_leave_a_live_group_alive() {
         let mut dice = Dice::new(seed);
         let len = 5 + dice.below(120);
         group_inbound(&bytes(&mut dice, len));
+    });
+}
+
+/// R3, R6, scenarios 18, 82, 84: whatever clients send, the relay stands, stays small, and serves
+/// honest ones.
+#[test]
+fn any_clients_leave_a_relay_alive() {
+    for_each_seed("any_clients_leave_a_relay_alive", 300, |seed| {
+        let mut dice = Dice::new(seed);
+        let len = 10 + dice.below(400);
+        relay_protocol(&bytes(&mut dice, len));
     });
 }
 

@@ -41,7 +41,7 @@ pub(crate) struct Town<'a> {
     host: Arc<Mutex<Arc<Host<RelayStore>>>>,
     store: RelayStore,
     /// Whether the relay can be reached.
-    pub open: Arc<AtomicBool>,
+    pub(crate) open: Arc<AtomicBool>,
 }
 
 /// Links in memory to whatever relay there is at the time.
@@ -66,7 +66,7 @@ impl Connector for Road {
 }
 
 impl<'a> Town<'a> {
-    pub fn new(driver: NewDriver<'a>) -> Self {
+    pub(crate) fn new(driver: NewDriver<'a>) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -80,7 +80,7 @@ impl<'a> Town<'a> {
     }
 
     /// Ends the relay with all its connections, and starts it again on its logs.
-    pub fn restart_relay(&self) {
+    pub(crate) fn restart_relay(&self) {
         let fresh = Arc::new(host(&self.store));
         let old = std::mem::replace(&mut *self.host.lock().unwrap(), fresh);
         old.shut_down();
@@ -88,17 +88,17 @@ impl<'a> Town<'a> {
     }
 
     /// Cuts everybody off; what was sent before may have arrived.
-    pub fn close_road(&self) {
+    pub(crate) fn close_road(&self) {
         self.open.store(false, Ordering::SeqCst);
         self.restart_relay();
     }
 
-    pub fn open_road(&self) {
+    pub(crate) fn open_road(&self) {
         self.open.store(true, Ordering::SeqCst);
     }
 
     /// An engine over a store.
-    pub fn engine_on(&self, store: Arc<dyn Store>, limits: EngineLimits) -> Engine {
+    pub(crate) fn engine_on(&self, store: Arc<dyn Store>, limits: EngineLimits) -> Engine {
         let road = Road {
             host: Arc::clone(&self.host),
             open: Arc::clone(&self.open),
@@ -115,7 +115,7 @@ impl<'a> Town<'a> {
     }
 
     /// A new person with one device.
-    pub fn person(&self) -> Person {
+    pub(crate) fn person(&self) -> Person {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
         let engine = self.engine_on(Arc::clone(&store), quick());
         let account = AccountKey::generate().unwrap().to_bytes();
@@ -125,7 +125,7 @@ impl<'a> Town<'a> {
     }
 
     /// People with one group that all of them are in.
-    pub fn group_of(&self, count: usize) -> (Vec<Person>, Vec<GroupHandle>) {
+    pub(crate) fn group_of(&self, count: usize) -> (Vec<Person>, Vec<GroupHandle>) {
         let people: Vec<Person> = (0..count).map(|_| self.person()).collect();
         let group = people[0].engine.create_group(open_group()).wait().unwrap();
         let others: Vec<InboxId> = people[1..].iter().map(|person| person.inbox).collect();
@@ -156,10 +156,10 @@ pub(crate) fn quick() -> EngineLimits {
 
 /// Somebody with one device.
 pub(crate) struct Person {
-    pub engine: Engine,
-    pub store: Arc<dyn Store>,
-    pub account: [u8; 32],
-    pub inbox: InboxId,
+    pub(crate) engine: Engine,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) account: [u8; 32],
+    pub(crate) inbox: InboxId,
 }
 
 /// Waits until nothing of a group waits.
