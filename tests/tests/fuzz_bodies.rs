@@ -123,3 +123,26 @@ fn a_step_that_is_dropped_has_never_been() {
         assert_eq!(world.timeline(1, group).len(), 1);
     });
 }
+
+/// Runs a body over a kept corpus; how many inputs there were.
+fn over_corpus(name: &str, body: fn(&[u8])) -> usize {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/corpus/");
+    let mut inputs: Vec<_> = std::fs::read_dir(format!("{folder}{name}"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    inputs.sort();
+    for input in &inputs {
+        body(&std::fs::read(input).unwrap());
+    }
+    inputs.len()
+}
+
+/// Every input that the fuzz targets keep passes as a plain test: whatever was found once stays
+/// found.
+#[test]
+fn every_kept_input_of_the_fuzz_targets_passes() {
+    assert!(over_corpus("decode", conclave_testkit::fuzz::decode) >= 20);
+    assert!(over_corpus("group_inbound", conclave_testkit::fuzz::group_inbound) >= 20);
+    assert!(over_corpus("relay_protocol", conclave_testkit::fuzz_relay::relay_protocol) >= 20);
+}
