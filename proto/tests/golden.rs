@@ -40,8 +40,18 @@ fn identity() -> IdentityState {
 
 fn check<T: Wire>(name: &str, value: &T, golden: &str) {
     let bytes = value.encode();
+    keep(name, &bytes);
     assert_eq!(hex(&bytes), golden.replace(char::is_whitespace, ""), "{name}");
     assert_eq!(T::decode_canonical(&bytes).expect(name).encode(), bytes, "{name}");
+}
+
+/// With `CONCLAVE_BLESS` set, keeps the bytes as an input of the fuzz target.
+fn keep(name: &str, bytes: &[u8]) {
+    if std::env::var_os("CONCLAVE_BLESS").is_some() {
+        let name = name.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/corpus/decode");
+        std::fs::write(format!("{folder}/{name}"), bytes).expect("the corpus can be written");
+    }
 }
 
 /// `n` bytes of `byte`, in hex.
@@ -216,7 +226,7 @@ fn the_encodings_of_messages_to_a_relay_are_frozen() {
     check("heads", &ask(heads), &format!("01 01 ac02 00 02 01 02{}04", of(2, 32)));
 
     let packages = Request::KeyPackages(vec![InstallationId([2; 32])]);
-    let golden = format!("01 01 02 0109 03 01{}", of(2, 32));
+    let golden = format!("01 01 02 01 0109 03 01{}", of(2, 32));
     let admitted = ToRelay::Request { id: 2, admission: Some(vec![9]), request: packages };
     check("key packages", &admitted, &golden);
 
