@@ -113,7 +113,7 @@ impl Connector for Post {
     }
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+pub(crate) fn main() -> Result<(), Box<dyn std::error::Error>> {
     let logs = Logs::in_memory(&Founding::from_random(&[7; 48]), RelayLimits::default())?;
     let service = Service::new(RelayStore::start(logs)?, RelayLimits::default());
     let host = Arc::new(Host::new(service, HostLimits::default()));

@@ -12,7 +12,7 @@ use conclave_store_redb::RedbStore;
 
 type Failure = Box<dyn std::error::Error>;
 
-fn main() -> Result<(), Failure> {
+pub(crate) fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [address, fingerprint, folder] = arguments.as_slice() else {
         return Err("arguments: ADDRESS FINGERPRINT FOLDER".into());
@@ -22,7 +22,7 @@ fn main() -> Result<(), Failure> {
 }
 
 /// Answers so many messages.
-fn run(
+pub(crate) fn run(
     relay: impl conclave::core::delivery::DeliveryService,
     folder: &Path,
     mut answers: usize,
@@ -50,6 +50,9 @@ fn run(
             fs::write(&place, at.0.to_string())?;
             answers -= 1;
         }
+    }
+    for group in bot.groups() {
+        futures_executor::block_on(group.settled())?;
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use conclave_store_memory::MemoryStore;
 
 type Failure = Box<dyn std::error::Error>;
 
-fn main() -> Result<(), Failure> {
+pub(crate) fn main() -> Result<(), Failure> {
     let relay = relay()?;
 
     // An engine is one device: a store, and a way to the relay.

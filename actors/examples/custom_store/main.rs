@@ -1,14 +1,14 @@
 //! A store of your own: one file to which every commit is appended. `store.rs` is the whole of it,
 //! and the conformance suite judges it in `tests/custom_store.rs`.
 
-mod store;
+pub(crate) mod store;
 
 use std::sync::Arc;
 
 use conclave::{AccountKey, Engine, GroupConfig, Seq};
 use conclave_relay::{Founding, Host, HostLimits, Logs, RelayLimits, RelayStore, Service};
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+pub(crate) fn main() -> Result<(), Box<dyn std::error::Error>> {
     let logs = Logs::in_memory(&Founding::from_random(&[7; 48]), RelayLimits::default())?;
     let service = Service::new(RelayStore::start(logs)?, RelayLimits::default());
     let relay = Arc::new(Host::new(service, HostLimits::default()));
