@@ -147,8 +147,8 @@ impl Engine {
         self.0.shared.events.forget(upto);
     }
 
-    /// Answers when everything that was at the relay before has been read. Waits as long as the
-    /// relay cannot be reached.
+    /// Answers when everything that was at the relay before has been read, and the relay has what
+    /// others need to invite this installation. Waits as long as the relay cannot be reached.
     pub fn sync(&self) -> Call<()> {
         if self.inbox().is_none() {
             return Call::ready(Err(Error::NotRegistered));

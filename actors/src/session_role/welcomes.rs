@@ -50,6 +50,12 @@ impl Ring {
         self.pending.is_none()
     }
 
+    /// Whether the relay has this installation's key package.
+    pub(super) fn can_be_invited(&self) -> bool {
+        self.pending.is_none()
+            && self.value.as_ref().is_some_and(|ring| ring.unsettled().is_none())
+    }
+
     pub(super) fn next_timeout(&self) -> Option<Timestamp> {
         self.value.as_ref().filter(|_| self.pending.is_none()).and_then(KeyRing::next_timeout)
     }
@@ -251,7 +257,7 @@ impl SessionRole {
         let slot = self.shared.slot(id);
         self.shared.tell_group(&slot, GroupInput::Created(Box::new(group)));
         self.session.watch(Topic::Group(id), cursor);
-        self.caught_up = false;
+        self.catch_up();
     }
 
     fn welcomes_read(&mut self, now: Timestamp, waiting: bool) {
