@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use conclave_core::{
-    delivery::Uploaded,
+    delivery::{Event, Uploaded},
     group::{Group, Standing},
     keyring::{Gathering, Held, Invitation, KeyRing, WelcomeOutcome},
     session::LookUpId,
@@ -254,8 +254,7 @@ impl SessionRole {
     fn adopt(&mut self, group: Group) {
         let (id, cursor) = (group.id(), group.cursor());
         debug_assert_eq!(group.standing(), Standing::Member);
-        let slot = self.shared.slot(id);
-        self.shared.tell_group(&slot, GroupInput::Created(Box::new(group)));
+        self.shared.adopt(group);
         self.session.watch(Topic::Group(id), cursor);
         self.catch_up();
     }
@@ -276,7 +275,12 @@ impl SessionRole {
         self.ring.number += 1;
         let number = self.ring.number;
         let shared = Arc::clone(&self.shared);
+        let joined: Vec<GroupId> = step.events().iter().filter_map(joined).collect();
         let pending = self.shared.events.submit(step, also, move |stored| {
+            // Whoever hears of it finds the group.
+            for group in joined.iter().filter(|_| stored.is_ok()) {
+                shared.slot(*group);
+            }
             shared.tell_session(SessionInput::Stored(number, stored));
         });
         let run: Continuation = Box::new(move |role, stored| match stored {
@@ -295,5 +299,13 @@ impl SessionRole {
             }
         });
         self.ring.pending = Some((number, run));
+    }
+}
+
+#[allow(clippy::wildcard_enum_match_arm, reason = "one of many events")]
+fn joined(event: &Event) -> Option<GroupId> {
+    match event {
+        Event::Joined { group, .. } => Some(*group),
+        _ => None,
     }
 }
