@@ -10,7 +10,8 @@ use std::{
 };
 
 use conclave_core::{
-    delivery::DeliveryService, entropy::Entropy, group::Group, installation::Installation, store::Store,
+    delivery::DeliveryService, entropy::Entropy, group::Group, installation::Installation,
+    store::Store,
 };
 use conclave_proto::{GroupId, Timestamp};
 

@@ -52,8 +52,7 @@ impl Ring {
 
     /// Whether the relay has this installation's key package.
     pub(super) fn can_be_invited(&self) -> bool {
-        self.pending.is_none()
-            && self.value.as_ref().is_some_and(|ring| ring.unsettled().is_none())
+        self.pending.is_none() && self.value.as_ref().is_some_and(|ring| ring.unsettled().is_none())
     }
 
     pub(super) fn next_timeout(&self) -> Option<Timestamp> {
