@@ -67,10 +67,6 @@ impl Folder {
         Ok(Self::new(path))
     }
 
-    pub(crate) fn path(&self) -> &Path {
-        &self.0
-    }
-
     pub(crate) fn store_path(&self) -> PathBuf {
         self.0.join("conclave.redb")
     }

@@ -71,18 +71,18 @@ impl Relay {
         Ok(heads.first().map_or(Cursor::START, |(_, head)| *head).seq)
     }
 
-    /// Says goodbye to the clients, stores what was accepted, and ends.
-    pub(crate) async fn close(self) {
+    /// Says goodbye to the clients, for no longer than that, stores what was accepted, and ends.
+    pub(crate) async fn close(self, farewell: Duration) {
         self.host.shut_down();
-        self.listener.close(FAREWELL).await;
+        self.listener.close(farewell).await;
         // A connection that does not end in time is cut off by the end of the process.
-        drop(tokio::time::timeout(FAREWELL, self.host.ended()).await);
+        drop(tokio::time::timeout(farewell, self.host.ended()).await);
         let store = self.host.service().store().clone();
         drop(tokio::task::spawn_blocking(move || store.close()).await);
     }
 }
 
-/// How long clients may take to hear that the relay ends.
+/// How long clients may take to hear that the relay ends: some round trips.
 const FAREWELL: Duration = Duration::from_secs(2);
 
 async fn accept(listener: Arc<Listener>, host: Arc<Host<RelayStore>>, bytes: Arc<AtomicU64>) {
@@ -131,6 +131,6 @@ pub(crate) async fn run(args: RelayArgs, json: bool) -> Result<(), Failure> {
         println!("  conclave init --relay {} --fingerprint {fingerprint}", relay.address);
     }
     crate::signals::wanted_to_end().await;
-    relay.close().await;
+    relay.close(FAREWELL).await;
     Ok(())
 }

@@ -113,7 +113,8 @@ fn play(args: &DemoArgs, json: bool) -> Result<Report, Failure> {
     let report = conclude(&mut cast, &played, &relay, &screen)?;
     let report = Report { seed, seconds: started.elapsed().as_secs_f64(), ..report };
     cast.seats.into_iter().for_each(Seat::close);
-    runtime.block_on(relay.close());
+    // Nobody is left to say goodbye to.
+    runtime.block_on(relay.close(Duration::from_millis(100)));
     Ok(report)
 }
 
