@@ -129,8 +129,14 @@ pub(crate) async fn register(
 /// The installation's keys: those that are stored, or new ones, which are stored first.
 async fn own_keys(shared: &Arc<Shared>, inbox: InboxId) -> Result<StoredInstallation, Error> {
     if let Some(stored) = StoredInstallation::read(&*shared.store)? {
-        let same = stored.inbox == inbox;
-        return if same { Ok(stored) } else { Err(Error::RegisteredElsewhere) };
+        if stored.inbox == inbox {
+            return Ok(stored);
+        }
+        if stored.registered {
+            return Err(Error::RegisteredElsewhere);
+        }
+        // An attempt that came to nothing, or whose answer was lost: new keys for the other inbox,
+        // so that no installation belongs to two.
     }
     let mut entropy = shared.child("installation", &inbox.0, shared.next_load());
     let mut random: StepRandom = entropy.step()?;

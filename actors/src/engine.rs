@@ -21,7 +21,6 @@ use crate::{
     events::{EventCursor, Events},
     gather,
     group_handle::GroupHandle,
-    group_role::GroupInput,
     index,
     session_role::SessionInput,
     shared::{Shared, lock},
@@ -147,8 +146,8 @@ impl Engine {
         self.0.shared.events.forget(upto);
     }
 
-    /// Answers when everything that was at the relay before has been read. Waits as long as the
-    /// relay cannot be reached.
+    /// Answers when everything that was at the relay before has been read, and the relay has what
+    /// others need to invite this installation. Waits as long as the relay cannot be reached.
     pub fn sync(&self) -> Call<()> {
         if self.inbox().is_none() {
             return Call::ready(Err(Error::NotRegistered));
@@ -195,8 +194,7 @@ async fn create_group(shared: &Arc<Shared>, config: GroupConfig) -> Result<Group
     let step = Group::create(shared.now(), config, identity, installation, limits, entropy)?;
     let group = stored(shared, step).await?;
     let (id, cursor) = (group.id(), group.cursor());
-    let slot = shared.slot(id);
-    shared.tell_group(&slot, GroupInput::Created(Box::new(group)));
+    let slot = shared.adopt(group);
     shared.tell_session(SessionInput::Watch(id, cursor));
     Ok(GroupHandle::new(Arc::clone(shared), slot))
 }

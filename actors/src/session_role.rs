@@ -110,13 +110,24 @@ impl SessionRole {
             SessionInput::Publish(group, transmits) => self.session.publish(group, transmits),
             SessionInput::Watch(group, cursor) => {
                 self.session.watch(Topic::Group(group), cursor);
-                self.caught_up = false;
+                self.catch_up();
             }
             SessionInput::Asleep(group, due) => self.asleep(group, due),
             SessionInput::Yielded(group) => self.yielded(now, group),
             SessionInput::Stored(number, stored) => self.ring_stored(number, stored),
             SessionInput::Registered => self.registered(now),
-            SessionInput::Sync(reply) => self.syncs.push(reply),
+            SessionInput::Sync(reply) => {
+                self.syncs.push(reply);
+                self.catch_up();
+            }
+        }
+    }
+
+    /// Whoever waits for a sync waits for what there is now.
+    fn catch_up(&mut self) {
+        if !self.syncs.is_empty() {
+            self.caught_up = false;
+            self.session.catch_up();
         }
     }
 
@@ -230,7 +241,7 @@ impl SessionRole {
                 self.act(now, action);
             }
         }
-        if self.caught_up && self.session.is_read() {
+        if self.caught_up && self.session.is_read() && self.ring.can_be_invited() {
             for reply in self.syncs.drain(..) {
                 give(reply, Ok(()));
             }

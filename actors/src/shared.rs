@@ -10,7 +10,8 @@ use std::{
 };
 
 use conclave_core::{
-    delivery::DeliveryService, entropy::Entropy, installation::Installation, store::Store,
+    delivery::DeliveryService, entropy::Entropy, group::Group, installation::Installation,
+    store::Store,
 };
 use conclave_proto::{GroupId, Timestamp};
 
@@ -144,6 +145,24 @@ impl Shared {
             Arc::new(GroupSlot { id, post: Post::default(), view: Mutex::default() })
         });
         Arc::clone(slot)
+    }
+
+    /// Takes on a group that was just stored. Its value is the first thing that its role is told;
+    /// if somebody has found the group before, the role has loaded it and may have gone on.
+    pub(crate) fn adopt(self: &Arc<Self>, group: Group) -> Arc<GroupSlot> {
+        let id = group.id();
+        let mut groups = self.groups.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(slot) = groups.get(&id).cloned() {
+            drop(groups);
+            self.tell_group(&slot, GroupInput::Resume);
+            self.tell_group(&slot, GroupInput::Look);
+            return slot;
+        }
+        let slot = GroupSlot { id, post: Post::default(), view: Mutex::default() };
+        let slot = Arc::new(slot);
+        self.tell_group(&slot, GroupInput::Created(Box::new(group)));
+        groups.insert(id, Arc::clone(&slot));
+        slot
     }
 
     pub(crate) fn is_stopping(&self) -> bool {

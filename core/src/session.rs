@@ -295,6 +295,18 @@ impl Session {
         }
     }
 
+    /// Asks once more whether everything is read: [`Action::CaughtUp`] comes again, when everything
+    /// has been read that is at the relay now, also in topics that were taken on since.
+    pub fn catch_up(&mut self) {
+        self.link.caught_up = false;
+        self.link.echoed = false;
+        // Without a connection, the next one begins with the question.
+        if self.link.up {
+            self.link.mark = self.link.mark.wrapping_add(1);
+            self.actions.push_back(Action::Watch(Watch::Mark(self.link.mark)));
+        }
+    }
+
     /// Publishes envelopes for a group, those of one topic in this order. An envelope that waits
     /// already is not queued twice.
     pub fn publish(&mut self, owner: GroupId, transmits: impl IntoIterator<Item = Transmit>) {

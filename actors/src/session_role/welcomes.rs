@@ -50,6 +50,11 @@ impl Ring {
         self.pending.is_none()
     }
 
+    /// Whether the relay has this installation's key package.
+    pub(super) fn can_be_invited(&self) -> bool {
+        self.pending.is_none() && self.value.as_ref().is_some_and(|ring| ring.unsettled().is_none())
+    }
+
     pub(super) fn next_timeout(&self) -> Option<Timestamp> {
         self.value.as_ref().filter(|_| self.pending.is_none()).and_then(KeyRing::next_timeout)
     }
@@ -248,10 +253,9 @@ impl SessionRole {
     fn adopt(&mut self, group: Group) {
         let (id, cursor) = (group.id(), group.cursor());
         debug_assert_eq!(group.standing(), Standing::Member);
-        let slot = self.shared.slot(id);
-        self.shared.tell_group(&slot, GroupInput::Created(Box::new(group)));
+        self.shared.adopt(group);
         self.session.watch(Topic::Group(id), cursor);
-        self.caught_up = false;
+        self.catch_up();
     }
 
     fn welcomes_read(&mut self, now: Timestamp, waiting: bool) {

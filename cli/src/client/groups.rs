@@ -1,0 +1,172 @@
+//! Groups: making, changing and showing them.
+
+use conclave::{
+    GroupConfig, GroupHandle, GroupView,
+    core::{delivery::IntentOutcome, group::Standing},
+    proto::group::Policy,
+};
+use serde_json::{Value, json};
+
+use super::Client;
+use crate::{
+    args::{ClientArgs, GroupCommand, InGroupArgs, MembersArgs},
+    failure::{Exit, Failure},
+    hex::hex,
+};
+
+pub(crate) fn whoami(args: &ClientArgs, json: bool) -> Result<(), Failure> {
+    let client = Client::open(args, json)?;
+    let inbox = client.engine.inbox().map(|id| id.to_hex()).unwrap_or_default();
+    let installation = client.engine.installation().map(|id| hex(&id.0)).unwrap_or_default();
+    let (account, relay) = (&client.settings.account, client.settings.relay);
+    let value = json!({
+        "inbox": inbox,
+        "installation": installation,
+        "account": account,
+        "relay": relay.to_string(),
+    });
+    let lines = format!(
+        "inbox        {inbox}\ninstallation {installation}\naccount      {account}\nrelay        {relay}"
+    );
+    client.say(&value, lines);
+    Ok(())
+}
+
+pub(crate) fn group(command: &GroupCommand, json: bool) -> Result<(), Failure> {
+    match command {
+        GroupCommand::Create { open, client } => create(*open, &Client::open(client, json)?),
+        GroupCommand::Add(args) => add(args, &Client::open(&args.client, json)?),
+        GroupCommand::Remove(args) => remove(args, &Client::open(&args.client, json)?),
+        GroupCommand::List(args) => list(&Client::open(args, json)?),
+        GroupCommand::Members(args) => members(args, &Client::open(&args.client, json)?),
+        GroupCommand::Show(args) => show(args, &Client::open(&args.client, json)?),
+    }
+}
+
+/// `conclave keys`.
+pub(crate) fn keys(args: &InGroupArgs, json: bool) -> Result<(), Failure> {
+    let client = Client::open(&args.client, json)?;
+    client.sync()?;
+    let group = client.group(&args.group)?;
+    let outcome = client.wish(|| group.update_keys())?;
+    client.changed(&group, outcome, "keys renewed")
+}
+
+fn create(open: bool, client: &Client) -> Result<(), Failure> {
+    let policy = if open { Policy::OPEN } else { Policy::MODERATED };
+    let config = GroupConfig { policy, ..GroupConfig::default() };
+    let group = client.wait(client.engine.create_group(config))?;
+    let id = hex(&group.id().0);
+    client.say(&json!({ "group": id }), &id);
+    Ok(())
+}
+
+fn add(args: &MembersArgs, client: &Client) -> Result<(), Failure> {
+    client.sync()?;
+    let group = client.group(&args.group)?;
+    let inboxes: Result<Vec<_>, _> = args.inboxes.iter().map(|name| client.inbox(name)).collect();
+    let inboxes = inboxes?;
+    let outcome = client.wish(|| group.add(&inboxes))?;
+    client.changed(&group, outcome, "added")
+}
+
+fn remove(args: &MembersArgs, client: &Client) -> Result<(), Failure> {
+    client.sync()?;
+    let group = client.group(&args.group)?;
+    let inboxes: Result<Vec<_>, _> = args.inboxes.iter().map(|name| client.inbox(name)).collect();
+    let inboxes = inboxes?;
+    let outcome = client.wish(|| group.remove(&inboxes))?;
+    client.changed(&group, outcome, "removed")
+}
+
+fn list(client: &Client) -> Result<(), Failure> {
+    client.sync()?;
+    for group in client.engine.groups() {
+        let view = client.wait(group.view())?;
+        let line = format!(
+            "{}  {} members, epoch {}, {}",
+            hex(&view.id.0),
+            view.members.len(),
+            view.epoch.0,
+            standing(&view)
+        );
+        client.say(&describe(&view), line);
+    }
+    Ok(())
+}
+
+fn members(args: &InGroupArgs, client: &Client) -> Result<(), Failure> {
+    client.sync()?;
+    let view = client.wait(client.group(&args.group)?.view())?;
+    for (inbox, installations) in view.members.iter() {
+        let inbox = inbox.to_hex();
+        let installations: Vec<String> = installations.iter().map(|id| hex(&id.0)).collect();
+        let value = json!({ "inbox": inbox, "installations": installations });
+        client.say(&value, format!("{inbox}  {} installations", installations.len()));
+    }
+    Ok(())
+}
+
+fn show(args: &InGroupArgs, client: &Client) -> Result<(), Failure> {
+    client.sync()?;
+    let view = client.wait(client.group(&args.group)?.view())?;
+    let lines = format!(
+        "group     {}\nstanding  {}\nepoch     {}\nmembers   {}\nread to   place {}\n\
+         waiting   {} messages, {} wishes",
+        hex(&view.id.0),
+        standing(&view),
+        view.epoch.0,
+        view.members.len(),
+        view.cursor.seq.0,
+        view.unsettled,
+        view.wishes
+    );
+    client.say(&describe(&view), lines);
+    Ok(())
+}
+
+fn describe(view: &GroupView) -> Value {
+    json!({
+        "group": hex(&view.id.0),
+        "standing": standing(view),
+        "epoch": view.epoch.0,
+        "members": view.members.len(),
+        "seq": view.cursor.seq.0,
+        "unsettled": view.unsettled,
+        "wishes": view.wishes,
+    })
+}
+
+const fn standing(view: &GroupView) -> &'static str {
+    match view.standing {
+        Standing::Member => "member",
+        Standing::Stuck { .. } => "stuck",
+        Standing::Removed { .. } => "removed",
+    }
+}
+
+impl Client {
+    /// Says how a change ended, once everything that belongs to it is at the relay.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "ways to fail grow")]
+    fn changed(
+        &self,
+        group: &GroupHandle,
+        outcome: IntentOutcome,
+        done: &str,
+    ) -> Result<(), Failure> {
+        let how = match outcome {
+            IntentOutcome::Done => done,
+            IntentOutcome::AlreadySo => "it was so already",
+            other => {
+                let text = format!("the group was not changed: {other:?}");
+                return Err(Failure::new(Exit::Refused, text));
+            }
+        };
+        self.wait(group.settled())?;
+        let view = self.wait(group.view())?;
+        let epoch = view.epoch.0;
+        let value = json!({ "group": hex(&view.id.0), "outcome": how, "epoch": epoch });
+        self.say(&value, format!("{how}, epoch {epoch}"));
+        Ok(())
+    }
+}

@@ -1,0 +1,108 @@
+//! The client: one command at a time over the installation in a data folder.
+
+mod groups;
+mod init;
+mod names;
+mod store;
+mod talk;
+mod text;
+
+use std::{future::Future, time::Duration};
+
+use conclave::{Engine, Event, IntentId, Told, core::delivery::IntentOutcome};
+pub(crate) use groups::{group, keys, whoami};
+pub(crate) use init::init;
+pub(crate) use store::store;
+pub(crate) use talk::{chat, listen, read, send};
+use tokio::runtime::Runtime;
+
+use crate::{
+    args::ClientArgs,
+    failure::{Exit, Failure},
+    folder::{Folder, Settings},
+};
+
+/// An installation that is open.
+struct Client {
+    engine: Engine,
+    settings: Settings,
+    runtime: Runtime,
+    patience: Duration,
+    json: bool,
+}
+
+impl Client {
+    /// Opens the installation of a data folder that `init` has made.
+    fn open(args: &ClientArgs, json: bool) -> Result<Self, Failure> {
+        let folder = Folder::new(&args.data);
+        let settings = folder.settings()?;
+        let (engine, _) = folder.open_engine(settings.relay()?)?;
+        Self::over(engine, settings, args, json)
+    }
+
+    fn over(
+        engine: Engine,
+        settings: Settings,
+        args: &ClientArgs,
+        json: bool,
+    ) -> Result<Self, Failure> {
+        let patience = Duration::from_secs(args.timeout);
+        Ok(Self { engine, settings, runtime: crate::runtime()?, patience, json })
+    }
+
+    /// Waits, but not for ever: whatever takes long waits for the relay.
+    fn wait<T, E: Into<Failure>>(
+        &self,
+        call: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, Failure> {
+        let limited = async { tokio::time::timeout(self.patience, call).await };
+        let answer = self.runtime.block_on(limited);
+        answer.map_err(|_| self.too_late())?.map_err(Into::into)
+    }
+
+    fn too_late(&self) -> Failure {
+        let seconds = self.patience.as_secs();
+        Failure::relay(format!("{} does not answer within {seconds} seconds", self.settings.relay))
+            .hint("Is it running, and is its address the one that was given to init? --timeout waits longer.")
+    }
+
+    /// Reads everything that the relay has. Says why if it cannot be used at all.
+    fn sync(&self) -> Result<(), Failure> {
+        self.wait(self.engine.find(Vec::new()))?;
+        self.wait(self.engine.sync())
+    }
+
+    /// Waits for the end of a wish.
+    fn wish(
+        &self,
+        call: impl FnOnce() -> conclave::Call<IntentId>,
+    ) -> Result<IntentOutcome, Failure> {
+        let mut events = self.engine.events(self.engine.last_event());
+        let mine = self.wait(call())?;
+        self.wait(async {
+            while let Some(told) = events.next_event().await? {
+                if let Told::Event(_, Event::IntentSettled { intent, outcome, .. }) = told
+                    && intent == mine
+                {
+                    return Ok(outcome);
+                }
+            }
+            Err(Failure::new(Exit::Failed, "the engine has ended"))
+        })
+    }
+
+    /// Prints one answer.
+    fn say(&self, value: &serde_json::Value, line: impl AsRef<str>) {
+        if self.json {
+            println!("{value}");
+        } else {
+            println!("{}", line.as_ref());
+        }
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.engine.shut_down();
+    }
+}

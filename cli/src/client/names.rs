@@ -1,0 +1,79 @@
+//! Groups and inboxes by the first digits of their ids.
+
+use std::collections::BTreeSet;
+
+use conclave::{Account, GroupHandle, InboxId};
+
+use super::Client;
+use crate::{
+    failure::{Exit, Failure},
+    hex::{self, hex},
+};
+
+impl Client {
+    /// The group whose id begins like that.
+    pub(super) fn group(&self, prefix: &str) -> Result<GroupHandle, Failure> {
+        let wanted = prefix.to_ascii_lowercase();
+        let mut groups = self.engine.groups();
+        groups.retain(|group| hex(&group.id().0).starts_with(&wanted));
+        let ids: Vec<String> = groups.iter().map(|group| hex(&group.id().0)).collect();
+        one("group", prefix, &ids, "`conclave group list` shows what there is.")?;
+        groups.pop().ok_or_else(|| Failure::new(Exit::Refused, "no such group"))
+    }
+
+    /// The inbox with this id, of this wallet, or of somebody in one of the groups whose inbox
+    /// begins like that.
+    pub(super) fn inbox(&self, name: &str) -> Result<InboxId, Failure> {
+        if let Some(id) = hex::array(name) {
+            return Ok(InboxId(id));
+        }
+        if let Some(address) = name.strip_prefix("0x").and_then(hex::array) {
+            let found = self.wait(self.engine.find(vec![Account::wallet(address)]))?;
+            let found = found.into_iter().next().flatten();
+            let nobody = || {
+                Failure::new(
+                    Exit::Refused,
+                    format!("the relay knows no inbox of the wallet {name}"),
+                )
+            };
+            return found.ok_or_else(nobody);
+        }
+        let known = self.known_inboxes()?;
+        let wanted = name.to_ascii_lowercase();
+        let matching: Vec<InboxId> =
+            known.into_iter().filter(|inbox| inbox.to_hex().starts_with(&wanted)).collect();
+        let ids: Vec<String> = matching.iter().map(InboxId::to_hex).collect();
+        one(
+            "known inbox",
+            name,
+            &ids,
+            "Whole ids are printed by `conclave whoami` of their owner.",
+        )?;
+        matching.first().copied().ok_or_else(|| Failure::new(Exit::Refused, "no such inbox"))
+    }
+
+    fn known_inboxes(&self) -> Result<BTreeSet<InboxId>, Failure> {
+        let mut known: BTreeSet<InboxId> = self.engine.inbox().into_iter().collect();
+        for group in self.engine.groups() {
+            // One that does not load names nobody.
+            if let Ok(view) = self.wait(group.view()) {
+                known.extend(view.members.keys());
+            }
+        }
+        Ok(known)
+    }
+}
+
+/// Exactly one has to be meant.
+fn one(what: &str, prefix: &str, found: &[String], hint: &str) -> Result<(), Failure> {
+    match found {
+        [_] => Ok(()),
+        [] => {
+            Err(Failure::new(Exit::Refused, format!("no {what} begins with {prefix:?}")).hint(hint))
+        }
+        several => {
+            let text = format!("{prefix:?} can mean {}", several.join(" or "));
+            Err(Failure::new(Exit::Refused, text).hint("Give more digits."))
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Messages: sending, reading, and both.
+
+use std::io::{BufRead as _, Read as _};
+
+use conclave::{Event, EventCursor, GroupHandle, Seq, Told};
+use serde_json::json;
+use tokio::sync::mpsc;
+
+use super::{
+    Client,
+    text::{event_json, event_line, message_json, message_line},
+};
+use crate::{
+    args::{ClientArgs, InGroupArgs, ReadArgs, SendArgs},
+    failure::Failure,
+    hex::hex,
+    signals::wanted_to_end,
+};
+
+/// `conclave send`.
+pub(crate) fn send(args: &SendArgs, json: bool) -> Result<(), Failure> {
+    let client = Client::open(&args.client, json)?;
+    let group = client.group(&args.group)?;
+    let text = if args.text == "-" { input()? } else { args.text.clone() };
+    // What happened meanwhile is read first, where that is possible.
+    let reached = client.sync();
+    let id = client.wait(group.send(text))?;
+    let stored = |failure: Failure| {
+        failure.hint("The message is stored; it goes out the next time that the relay is reached.")
+    };
+    reached.map_err(stored)?;
+    client.wait(group.settled()).map_err(stored)?;
+    let id = hex(&id.0);
+    client.say(&json!({ "group": hex(&group.id().0), "id": id }), format!("sent {id}"));
+    Ok(())
+}
+
+fn input() -> Result<String, Failure> {
+    let mut text = String::new();
+    std::io::stdin().read_to_string(&mut text)?;
+    Ok(text.trim_end_matches('\n').to_owned())
+}
+
+/// `conclave read`.
+pub(crate) fn read(args: &ReadArgs, json: bool) -> Result<(), Failure> {
+    let client = Client::open(&args.client, json)?;
+    if !args.offline {
+        client.sync().map_err(|it| it.hint("--offline shows what has been received before."))?;
+    }
+    let group = client.group(&args.group)?;
+    client.print_messages(&group, Seq(args.after)).map(drop)
+}
+
+/// `conclave listen`.
+pub(crate) fn listen(args: &ClientArgs, json: bool) -> Result<(), Failure> {
+    let client = Client::open(args, json)?;
+    client.wait(client.engine.find(Vec::new()))?;
+    let mut events = client.engine.events(EventCursor(0));
+    client.runtime.block_on(async {
+        loop {
+            let told = tokio::select! {
+                told = events.next_event() => told?,
+                () = wanted_to_end() => return Ok(()),
+            };
+            let Some(told) = told else { return Ok(()) };
+            if let Told::Event(_, event) = &told {
+                client.print_event(event)?;
+            }
+            // Printed once: whoever listens next hears what comes next.
+            client.engine.forget_events(events.cursor());
+        }
+    })
+}
+
+/// `conclave chat`.
+pub(crate) fn chat(args: &InGroupArgs, json: bool) -> Result<(), Failure> {
+    let client = Client::open(&args.client, json)?;
+    client.sync()?;
+    let group = client.group(&args.group)?;
+    let mut last = client.print_messages(&group, Seq(0))?;
+    let mut lines = lines_of_input();
+    let mut events = client.engine.events(client.engine.last_event());
+    // What came between the two is not lost.
+    last = client.print_messages(&group, last)?;
+    client.runtime.block_on(async {
+        loop {
+            tokio::select! {
+                line = lines.recv() => match line {
+                    Some(line) if line.trim().is_empty() => {}
+                    Some(line) => drop(group.send(line).await?),
+                    None => return Ok::<(), Failure>(()),
+                },
+                told = events.next_event() => {
+                    if told?.is_none() {
+                        return Ok(());
+                    }
+                    last = client.print_messages(&group, last)?;
+                }
+                () = wanted_to_end() => return Ok(()),
+            }
+        }
+    })?;
+    client
+        .wait(group.settled())
+        .map_err(|failure| failure.hint("What was written is stored; it goes out the next time."))
+}
+
+/// Lines of the input, read by a thread that ends with the process.
+fn lines_of_input() -> mpsc::Receiver<String> {
+    let (lines, next) = mpsc::channel(16);
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lock().lines().map_while(Result::ok) {
+            if lines.blocking_send(line).is_err() {
+                return;
+            }
+        }
+    });
+    next
+}
+
+impl Client {
+    /// Prints what lies behind a place; gives the place of the last message.
+    fn print_messages(&self, group: &GroupHandle, after: Seq) -> Result<Seq, Failure> {
+        let id = hex(&group.id().0);
+        let mut last = after;
+        loop {
+            let messages = group.messages(last, PAGE)?;
+            for (seq, message) in &messages {
+                self.say(&message_json(&id, *seq, message), message_line(*seq, message));
+                last = *seq;
+            }
+            if messages.is_empty() {
+                return Ok(last);
+            }
+        }
+    }
+
+    #[allow(clippy::wildcard_enum_match_arm, reason = "messages are shown with their content")]
+    fn print_event(&self, event: &Event) -> Result<(), Failure> {
+        match event {
+            Event::Message { group, seq, .. } => {
+                let Some(handle) = self.engine.group(*group) else { return Ok(()) };
+                for (at, message) in handle.messages(Seq(seq.0.saturating_sub(1)), 1)? {
+                    if at == *seq {
+                        let id = hex(&group.0);
+                        let line = message_line(at, &message);
+                        let short = id.get(..8).unwrap_or_default();
+                        self.say(&message_json(&id, at, &message), format!("{short}  {line}"));
+                    }
+                }
+            }
+            other => self.say(&event_json(other), event_line(other)),
+        }
+        Ok(())
+    }
+}
+
+/// Messages that are read at once.
+const PAGE: usize = 256;

@@ -1,0 +1,125 @@
+//! Why a command did not do what it was asked, what to do about it, and the exit status.
+
+use std::{fmt, io};
+
+use conclave::{BlockedOn, Class, OpenError, core::delivery::TransportError};
+use conclave_store_redb::OpenError as StoreOpenError;
+
+/// Exit statuses; they stay what they are, for scripts. 2 is for a wrong command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// It failed, or a check did.
+    Failed = 1,
+    /// The data folder cannot be used: another process has it, nothing is in it, it is damaged.
+    Folder = 3,
+    /// The relay cannot be reached in time, or is not the one that is trusted.
+    Relay = 4,
+    /// There is no such group or inbox, or the group does not allow it.
+    Refused = 5,
+}
+
+/// A failure, for people and scripts.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) exit: Exit,
+    text: String,
+    hint: Option<String>,
+}
+
+impl Failure {
+    pub(crate) fn new(exit: Exit, text: impl Into<String>) -> Self {
+        Self { exit, text: text.into(), hint: None }
+    }
+
+    /// What to do about it.
+    pub(crate) fn hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+
+    pub(crate) fn relay(why: impl fmt::Display) -> Self {
+        Self::new(Exit::Relay, format!("the relay cannot be used: {why}"))
+    }
+
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::json!({ "error": self.text, "hint": self.hint, "exit": self.exit as u8 })
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)?;
+        match &self.hint {
+            Some(hint) => write!(f, "\n  {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::new(Exit::Failed, error.to_string())
+    }
+}
+
+impl From<serde_json::Error> for Failure {
+    fn from(error: serde_json::Error) -> Self {
+        Self::new(Exit::Failed, error.to_string())
+    }
+}
+
+impl From<StoreOpenError> for Failure {
+    #[allow(clippy::wildcard_enum_match_arm, reason = "errors of others grow")]
+    fn from(error: StoreOpenError) -> Self {
+        let failure = Self::new(Exit::Folder, error.to_string());
+        match error {
+            StoreOpenError::InUse { holder: Some(holder) } => failure.hint(format!(
+                "One program at a time uses a data folder. End process {} first, or use another \
+                 folder with --data.",
+                holder.pid
+            )),
+            StoreOpenError::InUse { holder: None } => failure
+                .hint("One program at a time uses a data folder; use another one with --data."),
+            _ => failure,
+        }
+    }
+}
+
+impl From<OpenError> for Failure {
+    fn from(error: OpenError) -> Self {
+        Self::new(Exit::Folder, error.to_string())
+    }
+}
+
+impl From<conclave::core::store::StoreError> for Failure {
+    fn from(error: conclave::core::store::StoreError) -> Self {
+        Self::new(Exit::Folder, error.to_string())
+    }
+}
+
+impl From<conclave::Error> for Failure {
+    #[allow(clippy::wildcard_enum_match_arm, reason = "errors of others grow")]
+    fn from(error: conclave::Error) -> Self {
+        let text = error.to_string();
+        match error {
+            conclave::Error::Transport(TransportError::Misconfigured(why)) => Self::relay(why)
+                .hint(
+                    "Compare --relay and --fingerprint with what the relay prints when it starts.",
+                ),
+            conclave::Error::Transport(error) => Self::relay(error)
+                .hint("Is it running, and is its address the one that was given to init?"),
+            conclave::Error::NoPackages(_) => {
+                Self::new(Exit::Refused, text).hint("It has to run `conclave init` or `sync` once.")
+            }
+            conclave::Error::UnknownInbox(_) => Self::new(Exit::Refused, text)
+                .hint("Inboxes are printed by `conclave whoami` of their owner."),
+            conclave::Error::NotRegistered => {
+                Self::new(Exit::Folder, text).hint("Run `conclave init` first.")
+            }
+            other => match other.class() {
+                Class::Blocked(BlockedOn::Ownership) => Self::new(Exit::Folder, text)
+                    .hint("Another process has opened this data folder since."),
+                _ => Self::new(Exit::Refused, text),
+            },
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! `conclave`: end-to-end encrypted groups on the command line.
+#![forbid(unsafe_code)]
+
+mod args;
+mod client;
+mod counting;
+mod demo;
+mod failure;
+mod folder;
+mod hex;
+mod relay;
+mod signals;
+mod signer;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser as _};
+
+use args::{Arguments, Command};
+use failure::Failure;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let json = arguments.json;
+    log_to_stderr();
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if json {
+                println!("{}", failure.json());
+            } else {
+                eprintln!("error: {failure}");
+            }
+            ExitCode::from(failure.exit as u8)
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<(), Failure> {
+    let json = arguments.json;
+    match arguments.command {
+        Command::Demo(args) => demo::run(args, json),
+        Command::Member(args) => demo::member(&args),
+        Command::Relay(args) => runtime()?.block_on(relay::run(args, json)),
+        Command::Completions { shell } => {
+            let mut command = Arguments::command();
+            clap_complete::generate(shell, &mut command, "conclave", &mut std::io::stdout());
+            Ok(())
+        }
+        Command::Init(args) => client::init(&args, json),
+        Command::Whoami(args) => client::whoami(&args, json),
+        Command::Group(command) => client::group(&command, json),
+        Command::Send(args) => client::send(&args, json),
+        Command::Read(args) => client::read(&args, json),
+        Command::Listen(args) => client::listen(&args, json),
+        Command::Chat(args) => client::chat(&args, json),
+        Command::Keys(args) => client::keys(&args, json),
+        Command::Store(command) => client::store(&command, json),
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?)
+}
+
+/// What the engine and the relay say, as far as `RUST_LOG` asks for it.
+fn log_to_stderr() {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}

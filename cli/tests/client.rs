@@ -1,0 +1,256 @@
+//! A relay and people, each a process.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod support;
+
+use std::fs;
+
+use serde_json::Value;
+use support::{Folder, Relay, Running, done, run};
+
+fn texts(data: &str, group: &str) -> Vec<String> {
+    let read = done(&["read", group, "--json", "--data", data]);
+    read.json().iter().map(|line| line["text"].as_str().unwrap().to_owned()).collect()
+}
+
+/// Alice's group with Bob in it.
+fn group_of_two(relay: &Relay, alice: &str, bob: &str) -> String {
+    relay.init(alice, &[]);
+    let inbox = relay.init(bob, &[]);
+    let created = done(&["group", "create", "--json", "--data", alice]);
+    let group = created.json()[0]["group"].as_str().unwrap().to_owned();
+    done(&["group", "add", &group[..6], &inbox, "--data", alice]);
+    group
+}
+
+/// E1, R4: each command is a process of its own; what one has sent the other reads, in the same
+/// order, also over a restart of the relay on its folder.
+#[test]
+fn two_people_talk_and_the_relay_remembers() {
+    let folder = Folder::new();
+    let (alice, bob) = (folder.join("alice"), folder.join("bob"));
+    let relay = Relay::start(&folder);
+    let group = group_of_two(&relay, &alice, &bob);
+    done(&["send", &group[..6], "good morning", "--data", &alice]);
+    assert_eq!(texts(&bob, &group[..6]), ["good morning"]);
+    done(&["send", &group, "to you as well", "--data", &bob]);
+    done(&["keys", &group, "--data", &alice]);
+    done(&["send", &group, "with new keys", "--data", &alice]);
+    let all = ["good morning", "to you as well", "with new keys"];
+    assert_eq!(texts(&alice, &group), all);
+    assert_eq!(texts(&bob, &group), all);
+    let (address, fingerprint) = (relay.address.clone(), relay.fingerprint.clone());
+    drop(relay);
+    let data = folder.join("relay");
+    let again = Running::start(&["relay", "--listen", &address, "--data", &data, "--json"]);
+    let said: Value = serde_json::from_str(&again.line()).unwrap();
+    assert_eq!(said["fingerprint"], fingerprint.as_str());
+    done(&["send", &group, "after a restart", "--data", &bob]);
+    assert_eq!(texts(&alice, &group).last().unwrap(), "after a restart");
+}
+
+/// I4: the same account on another device is the same inbox, and is added by its name again.
+#[test]
+fn a_second_device_of_an_account_belongs_to_the_same_inbox() {
+    let folder = Folder::new();
+    let (alice, bob, phone) = (folder.join("alice"), folder.join("bob"), folder.join("phone"));
+    let relay = Relay::start(&folder);
+    let group = group_of_two(&relay, &alice, &bob);
+    let key = folder.join("bob/account.key");
+    let inbox = relay.init(&phone, &["--account-key", &key]);
+    assert_eq!(done(&["whoami", "--json", "--data", &bob]).json()[0]["inbox"], inbox.as_str());
+    done(&["group", "add", &group, &inbox, "--data", &alice]);
+    done(&["send", &group, "to all of your devices", "--data", &alice]);
+    assert_eq!(texts(&bob, &group), ["to all of your devices"]);
+    assert_eq!(texts(&phone, &group), ["to all of your devices"]);
+    let members = done(&["group", "members", &group, "--json", "--data", &alice]).json();
+    let bobs = members.iter().find(|it| it["inbox"] == inbox.as_str()).unwrap();
+    assert_eq!(bobs["installations"].as_array().unwrap().len(), 2);
+}
+
+/// G4: who was removed reads nothing more, and is told so.
+#[test]
+fn whoever_is_removed_reads_nothing_more() {
+    let folder = Folder::new();
+    let (alice, bob) = (folder.join("alice"), folder.join("bob"));
+    let relay = Relay::start(&folder);
+    let group = group_of_two(&relay, &alice, &bob);
+    done(&["send", &group, "before", "--data", &alice]);
+    let inbox = done(&["whoami", "--json", "--data", &bob]).json()[0]["inbox"].clone();
+    done(&["group", "remove", &group, &inbox.as_str().unwrap()[..8], "--data", &alice]);
+    done(&["send", &group, "after", "--data", &alice]);
+    assert_eq!(texts(&bob, &group), ["before"]);
+    let shown = done(&["group", "show", &group, "--json", "--data", &bob]).json();
+    assert_eq!(shown[0]["standing"], "removed");
+    let sent = run(&["send", &group, "me too", "--data", &bob]);
+    assert_eq!(sent.code(), 5, "{sent:?}");
+}
+
+/// `chat` prints what others write while it runs, and sends each line.
+#[test]
+fn chat_sends_lines_and_prints_those_of_others() {
+    let folder = Folder::new();
+    let (alice, bob) = (folder.join("alice"), folder.join("bob"));
+    let relay = Relay::start(&folder);
+    let group = group_of_two(&relay, &alice, &bob);
+    let mut chat = Running::start(&["chat", &group, "--json", "--data", &bob]);
+    done(&["send", &group, "are you there?", "--data", &alice]);
+    chat.line_that(|line| line.contains("are you there?"));
+    chat.write("yes");
+    chat.line_that(|line| line.contains("\"yes\""));
+    assert!(chat.ended().success());
+    assert_eq!(texts(&alice, &group), ["are you there?", "yes"]);
+}
+
+/// E8: events wait for whoever listens next, and each is told once.
+#[test]
+fn listening_tells_what_has_happened_meanwhile_and_what_happens() {
+    let folder = Folder::new();
+    let (alice, bob) = (folder.join("alice"), folder.join("bob"));
+    let relay = Relay::start(&folder);
+    let group = group_of_two(&relay, &alice, &bob);
+    let listening = Running::start(&["listen", "--json", "--data", &bob]);
+    listening.line_that(|line| line.contains("\"joined\"") && line.contains(&group));
+    done(&["send", &group, "news", "--data", &alice]);
+    listening.line_that(|line| line.contains("\"news\""));
+}
+
+/// E9: a folder has one program at a time, and the error says which one that is.
+#[test]
+fn a_second_process_on_a_data_folder_is_told_who_has_it() {
+    let folder = Folder::new();
+    let alice = folder.join("alice");
+    let relay = Relay::start(&folder);
+    relay.init(&alice, &[]);
+    done(&["group", "create", "--data", &alice]);
+    let groups = done(&["group", "list", "--json", "--data", &alice]).json();
+    let group = groups[0]["group"].as_str().unwrap().to_owned();
+    let mut chat = Running::start(&["chat", &group, "--json", "--data", &alice]);
+    // It prints its own line: the folder is its.
+    chat.write("mine");
+    chat.line_that(|line| line.contains("mine"));
+    let second = run(&["whoami", "--data", &alice]);
+    assert_eq!(second.code(), 3, "{second:?}");
+    let holder = format!("process {}", chat.id());
+    assert!(second.err.contains(&holder), "{second:?}");
+    let second = run(&["whoami", "--json", "--data", &alice]);
+    assert_eq!(second.json()[0]["exit"], 3);
+}
+
+/// S14: a relay with another certificate is not talked to, and the error says what to compare.
+#[test]
+fn a_wrong_fingerprint_is_a_clear_error() {
+    let folder = Folder::new();
+    let alice = folder.join("alice");
+    let relay = Relay::start(&folder);
+    let wrong = "00".repeat(32);
+    let address = &relay.address;
+    let args = ["init", "--relay", address, "--fingerprint", &wrong, "--data", &alice];
+    let output = run(&args);
+    assert_eq!(output.code(), 4, "{output:?}");
+    assert!(output.err.contains("certificate is not the one that is trusted"), "{output:?}");
+    assert!(output.err.contains("--fingerprint"), "{output:?}");
+    // What was made so far is not in the way.
+    relay.init(&alice, &[]);
+}
+
+/// Nothing is where nothing was made, and the error says what to do.
+#[test]
+fn a_folder_without_an_installation_and_an_unknown_group_are_clear_errors() {
+    let folder = Folder::new();
+    let nobody = run(&["group", "list", "--data", &folder.join("nobody")]);
+    assert_eq!(nobody.code(), 3, "{nobody:?}");
+    assert!(nobody.err.contains("conclave init"), "{nobody:?}");
+    assert!(!folder.path().join("nobody").exists());
+    let relay = Relay::start(&folder);
+    relay.init(&folder.join("alice"), &[]);
+    let unknown = run(&["read", "abcdef", "--data", &folder.join("alice")]);
+    assert_eq!(unknown.code(), 5, "{unknown:?}");
+    assert!(unknown.err.contains("group list"), "{unknown:?}");
+}
+
+/// E2, R5: a message to a relay that is not there is stored, and goes out later.
+#[test]
+fn a_message_without_a_relay_is_stored_and_goes_out_later() {
+    let folder = Folder::new();
+    let (alice, bob) = (folder.join("alice"), folder.join("bob"));
+    let relay = Relay::start(&folder);
+    let group = group_of_two(&relay, &alice, &bob);
+    let address = relay.address.clone();
+    drop(relay);
+    let sent = run(&["send", &group, "patience", "--timeout", "1", "--data", &alice]);
+    assert_eq!(sent.code(), 4, "{sent:?}");
+    assert!(sent.err.contains("stored"), "{sent:?}");
+    let data = folder.join("relay");
+    let again = Running::start(&["relay", "--listen", &address, "--data", &data, "--json"]);
+    again.line();
+    done(&["send", &group, "at last", "--timeout", "60", "--data", &alice]);
+    assert_eq!(texts(&bob, &group), ["patience", "at last"]);
+}
+
+/// I3: a command signs in the place of a wallet; what it does not sign changes nothing.
+#[cfg(unix)]
+#[test]
+fn a_command_that_refuses_to_sign_makes_no_installation() {
+    let folder = Folder::new();
+    let alice = folder.join("alice");
+    let relay = Relay::start(&folder);
+    let account = format!("0x{}", "12".repeat(20));
+    let (address, fingerprint) = (&relay.address, &relay.fingerprint);
+    let asked = folder.join("text");
+    let command = format!("cat > {asked}; exit 1");
+    let mut args = vec!["init", "--relay", address, "--fingerprint", fingerprint];
+    args.extend(["--data", &alice, "--account", &account, "--sign-with", &command]);
+    let output = run(&args);
+    assert_eq!(output.code(), 5, "{output:?}");
+    let text = fs::read_to_string(asked).unwrap();
+    assert!(text.contains("Conclave identity update") && text.contains(&account), "{text}");
+    // Nothing was registered, so another account can have the folder.
+    assert_eq!(run(&["whoami", "--data", &alice]).code(), 3);
+    relay.init(&alice, &[]);
+}
+
+/// The key of a wallet in a file founds the wallet's inbox; others find it by its address.
+#[test]
+fn a_wallet_key_founds_an_inbox_that_is_found_by_its_address() {
+    let folder = Folder::new();
+    let (alice, bob) = (folder.join("alice"), folder.join("bob"));
+    let relay = Relay::start(&folder);
+    let key = folder.join("wallet.hex");
+    fs::write(&key, format!("{}\n", "07".repeat(32))).unwrap();
+    relay.init(&alice, &[]);
+    let inbox = relay.init(&bob, &["--wallet-key", &key]);
+    let account = done(&["whoami", "--json", "--data", &bob]).json()[0]["account"].clone();
+    let created = done(&["group", "create", "--json", "--data", &alice]);
+    let group = created.json()[0]["group"].as_str().unwrap().to_owned();
+    done(&["group", "add", &group, account.as_str().unwrap(), "--data", &alice]);
+    let members = done(&["group", "members", &group, "--json", "--data", &bob]).json();
+    assert!(members.iter().any(|it| it["inbox"] == inbox.as_str()), "{members:?}");
+}
+
+/// S18: secrets are for the owner of the folder only.
+#[cfg(unix)]
+#[test]
+fn the_account_key_is_for_its_owner_only() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = Folder::new();
+    let relay = Relay::start(&folder);
+    relay.init(&folder.join("alice"), &[]);
+    let mode = |path: &str| fs::metadata(folder.join(path)).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode("alice/account.key"), 0o600);
+    assert_eq!(mode("alice/conclave.redb"), 0o600);
+    assert_eq!(mode("alice"), 0o700);
+}
+
+/// R7: SIGTERM ends a relay cleanly.
+#[cfg(unix)]
+#[test]
+fn a_relay_ends_cleanly_when_it_is_asked_to() {
+    let folder = Folder::new();
+    let relay = Relay::start(&folder);
+    relay.init(&folder.join("alice"), &[]);
+    let id = relay.running.id().to_string();
+    let killed = std::process::Command::new("kill").args(["-TERM", &id]).status().unwrap();
+    assert!(killed.success());
+    assert_eq!(relay.running.ended().code(), Some(0));
+}

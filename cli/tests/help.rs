@@ -1,0 +1,63 @@
+//! What the program says about itself.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod support;
+
+use support::{done, run};
+
+const COMMANDS: [&[&str]; 17] = [
+    &[],
+    &["demo"],
+    &["relay"],
+    &["init"],
+    &["whoami"],
+    &["group"],
+    &["group", "create"],
+    &["group", "add"],
+    &["group", "remove"],
+    &["group", "list"],
+    &["group", "members"],
+    &["group", "show"],
+    &["send"],
+    &["read"],
+    &["listen"],
+    &["chat"],
+    &["keys"],
+];
+
+/// Every command explains itself.
+#[test]
+fn every_command_has_help() {
+    let rest: [&[&str]; 3] = [&["store"], &["store", "info"], &["completions"]];
+    for command in COMMANDS.iter().chain(&rest) {
+        let args = [command, &["--help"][..]].concat();
+        let output = done(&args);
+        assert!(output.out.contains("Usage: conclave"), "{args:?}: {output:?}");
+    }
+}
+
+/// Whoever asks for help learns the first steps and what the exit status means.
+#[test]
+fn the_overview_teaches_the_first_steps() {
+    let help = done(&["--help"]).out;
+    for word in ["conclave demo", "conclave init", "Exit status", "CONCLAVE_DATA"] {
+        assert!(help.contains(word), "{word}");
+    }
+    assert!(!help.contains("__member"), "what only programs use is hidden");
+}
+
+/// Completion scripts name the commands.
+#[test]
+fn completions_are_printed_for_shells() {
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        assert!(done(&["completions", shell]).out.contains("whoami"), "{shell}");
+    }
+}
+
+/// A wrong command line is told from a failure.
+#[test]
+fn a_wrong_command_line_has_its_own_exit_status() {
+    assert_eq!(run(&["tak"]).code(), 2);
+    assert!(run(&["sned"]).err.contains("send"), "a near miss is suggested");
+    assert_eq!(run(&["demo", "--people", "1"]).code(), 2);
+}

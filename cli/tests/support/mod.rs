@@ -1,0 +1,209 @@
+//! The program as a process: with a time limit, and dead when the test is.
+#![allow(dead_code, reason = "each test uses some of it")]
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, Command, ExitStatus, Stdio},
+    sync::{
+        atomic::{AtomicU32, Ordering},
+        mpsc,
+    },
+    thread,
+    time::Duration,
+};
+
+use serde_json::Value;
+
+/// Generous: a machine may be busy with something else.
+pub const PATIENCE: Duration = Duration::from_secs(240);
+
+/// What a process came to.
+#[derive(Debug)]
+pub struct Output {
+    pub status: ExitStatus,
+    pub out: String,
+    pub err: String,
+}
+
+impl Output {
+    /// Each line of its output as JSON.
+    pub fn json(&self) -> Vec<Value> {
+        self.out.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
+    }
+
+    pub fn code(&self) -> i32 {
+        self.status.code().expect("it ended by itself")
+    }
+}
+
+/// A process that ends with the test.
+pub struct Running {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+    pub input: Option<ChildStdin>,
+}
+
+impl Running {
+    pub fn start(args: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_conclave"));
+        command.args(args).env_remove("CONCLAVE_DATA").env_remove("RUST_LOG");
+        let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("the program starts");
+        let out = BufReader::new(child.stdout.take().expect("it has an output"));
+        let (tell, lines) = mpsc::channel();
+        thread::spawn(move || {
+            for line in out.lines().map_while(Result::ok) {
+                if tell.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        let input = child.stdin.take();
+        Self { child, lines, input }
+    }
+
+    /// The next line that it prints.
+    pub fn line(&self) -> String {
+        self.lines.recv_timeout(PATIENCE).expect("a line is printed in time")
+    }
+
+    /// Lines until one satisfies a question; gives that one.
+    pub fn line_that(&self, is_it: impl Fn(&str) -> bool) -> String {
+        loop {
+            let line = self.line();
+            if is_it(&line) {
+                return line;
+            }
+        }
+    }
+
+    pub fn write(&mut self, line: &str) {
+        let input = self.input.as_mut().expect("its input is open");
+        writeln!(input, "{line}").expect("it reads");
+        input.flush().expect("it reads");
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until it has closed its output, and for its end.
+    pub fn ended(mut self) -> ExitStatus {
+        drop(self.input.take());
+        loop {
+            match self.lines.recv_timeout(PATIENCE) {
+                Ok(_) => {}
+                Err(mpsc::RecvTimeoutError::Disconnected) => {
+                    return self.child.wait().expect("it ends");
+                }
+                Err(mpsc::RecvTimeoutError::Timeout) => panic!("it does not end"),
+            }
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// Kills the process if nobody waits for it any more.
+struct Mortal(Child);
+
+impl Drop for Mortal {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+/// Runs the program to its end.
+pub fn run(args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_conclave"));
+    command.args(args).env_remove("CONCLAVE_DATA").env_remove("RUST_LOG");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = Mortal(command.spawn().expect("the program starts"));
+    let out = read(child.0.stdout.take().expect("it has an output"));
+    let err = read(child.0.stderr.take().expect("it has an output for errors"));
+    // Both outputs end when the process does.
+    let out = out.recv_timeout(PATIENCE).expect("it ends in time");
+    let err = err.recv_timeout(PATIENCE).expect("it ends in time");
+    Output { status: child.0.wait().expect("it ends"), out, err }
+}
+
+/// Runs the program, which has to succeed.
+pub fn done(args: &[&str]) -> Output {
+    let output = run(args);
+    assert_eq!(output.code(), 0, "{args:?}: {output:?}");
+    output
+}
+
+fn read(mut from: impl std::io::Read + Send + 'static) -> mpsc::Receiver<String> {
+    let (tell, told) = mpsc::channel();
+    thread::spawn(move || {
+        let mut all = Vec::new();
+        let _ = from.by_ref().read_to_end(&mut all);
+        drop(tell.send(String::from_utf8_lossy(&all).into_owned()));
+    });
+    told
+}
+
+/// A folder that is removed with the value.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    pub fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("conclave-cli-test-{}-{number}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir_all(&path).expect("a folder is made");
+        Self(path)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// A path in it.
+    pub fn join(&self, name: &str) -> String {
+        self.0.join(name).to_str().expect("a readable path").to_owned()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        drop(fs::remove_dir_all(&self.0));
+    }
+}
+
+/// A relay process.
+pub struct Relay {
+    pub running: Running,
+    pub address: String,
+    pub fingerprint: String,
+}
+
+impl Relay {
+    pub fn start(folder: &Folder) -> Self {
+        let data = folder.join("relay");
+        let running =
+            Running::start(&["relay", "--listen", "127.0.0.1:0", "--data", &data, "--json"]);
+        let said: Value = serde_json::from_str(&running.line()).expect("JSON");
+        let text = |key: &str| said[key].as_str().expect("it says where it is").to_owned();
+        Self { address: text("address"), fingerprint: text("fingerprint"), running }
+    }
+
+    /// Makes an installation; gives its inbox.
+    pub fn init(&self, data: &str, more: &[&str]) -> String {
+        let (address, fingerprint) = (&self.address, &self.fingerprint);
+        let mut args =
+            vec!["init", "--relay", address, "--fingerprint", fingerprint, "--data", data];
+        args.extend(["--json"].iter().chain(more));
+        done(&args).json()[0]["inbox"].as_str().expect("an inbox").to_owned()
+    }
+}
