@@ -17,7 +17,7 @@ use conclave_core::store::{
     Claim, Direction, Key, Range, Store, StoreError, StoreLimits, Table, Visit, Write,
 };
 
-pub struct FileStore(Mutex<State>);
+pub(crate) struct FileStore(Mutex<State>);
 
 struct State {
     file: File,
@@ -28,7 +28,7 @@ struct State {
 }
 
 impl FileStore {
-    pub fn open(path: impl AsRef<Path>) -> io::Result<Self> {
+    pub(crate) fn open(path: impl AsRef<Path>) -> io::Result<Self> {
         let mut file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         let mut bytes = Vec::new();
