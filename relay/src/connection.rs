@@ -82,6 +82,8 @@ pub struct Connection {
     phase: Phase,
     work: VecDeque<(Work, Cost)>,
     begun: BTreeMap<u64, Cost>,
+    /// What the answers to those may weigh.
+    owed: usize,
     waiting: Cost,
     subscription: Subscription,
 }
@@ -127,6 +129,7 @@ impl Connection {
             phase: Phase::Greeting,
             work: VecDeque::new(),
             begun: BTreeMap::new(),
+            owed: 0,
             waiting: Cost::default(),
             subscription: Subscription::default(),
         }
@@ -156,8 +159,7 @@ impl Connection {
     /// The next thing to do, if there is room for what it brings.
     pub fn poll_work(&mut self) -> Option<Work> {
         let (_, cost) = self.work.front()?;
-        let owed: usize = self.begun.values().map(|cost| cost.answer).sum();
-        let queued = self.channel.queued_bytes().saturating_add(owed);
+        let queued = self.channel.queued_bytes().saturating_add(self.owed);
         // A single answer may be longer than the limit; it is let through when nothing else is owed.
         let too_much = queued.saturating_add(cost.answer) > self.limits.queued_bytes;
         if too_much && queued > 0 {
@@ -166,6 +168,7 @@ impl Connection {
         let (work, cost) = self.work.pop_front()?;
         self.waiting.request = self.waiting.request.saturating_sub(cost.request);
         if let Work::Answer { id, .. } = &work {
+            self.owed = self.owed.saturating_add(cost.answer);
             self.begun.insert(*id, cost);
         }
         self.read_messages();
@@ -174,7 +177,8 @@ impl Connection {
 
     /// The answer to a request that [`Connection::poll_work`] gave.
     pub fn handle_answer(&mut self, id: u64, answer: Answer) {
-        if self.begun.remove(&id).is_some() {
+        if let Some(cost) = self.begun.remove(&id) {
+            self.owed = self.owed.saturating_sub(cost.answer);
             self.send(&ToClient::Answer { id, answer });
         }
         self.read_messages();
