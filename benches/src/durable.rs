@@ -180,10 +180,10 @@ impl StorageBackend for Counted {
 
 /// A folder beside this program, so on the disk that holds the build; a folder for temporary files
 /// may be in memory. It goes in the end.
-struct Folder(PathBuf);
+pub(crate) struct Folder(PathBuf);
 
 impl Folder {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static FOLDERS: AtomicU64 = AtomicU64::new(0);
         let number = FOLDERS.fetch_add(1, Ordering::SeqCst);
         let program = std::env::current_exe().expect("the program has a path");
@@ -195,7 +195,7 @@ impl Folder {
         Self(folder)
     }
 
-    fn file(&self, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 }

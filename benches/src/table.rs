@@ -1,6 +1,6 @@
 //! The table: every figure, as text for people and as JSON for machines.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, time::Duration};
 
 use crate::{
     bare::BareGroup,
@@ -10,6 +10,7 @@ use crate::{
     measure::Ratio,
     messages::{self, BATCH, Side},
     mls_rs_peer::{self, Persisting},
+    relay::OverQuic,
 };
 
 /// How much is measured. The keys name the sizes of [`Budget::full`].
@@ -23,13 +24,24 @@ pub struct Budget {
     pub inboxes: usize,
     /// Repetitions of every comparison.
     pub repetitions: usize,
+    /// How long each side of a comparison at the relay goes on.
+    pub relay_side: Duration,
+    /// Logs whose heads are asked for.
+    pub heads: u64,
 }
 
 impl Budget {
     /// What the table is defined with.
     #[must_use]
     pub const fn full() -> Self {
-        Self { large: 1_000, small: 10, inboxes: 1_000, repetitions: 21 }
+        Self {
+            large: 1_000,
+            small: 10,
+            inboxes: 1_000,
+            repetitions: 21,
+            relay_side: Duration::from_secs(2),
+            heads: 10_000,
+        }
     }
 }
 
@@ -53,6 +65,8 @@ pub enum Value {
     Bytes(u64),
     /// A number of things per message, the same in every run.
     PerMessage(f64),
+    /// A measured number, in the unit that its key names.
+    Measured(f64),
     /// What this system does not count.
     Missing,
 }
@@ -95,6 +109,10 @@ impl Figure {
         Self { key, value, target: Target::Reported, detail }
     }
 
+    fn measured(key: &'static str, number: f64, detail: String) -> Self {
+        Self { key, value: Value::Measured(number), target: Target::Reported, detail }
+    }
+
     fn syncs(key: &'static str, cost: Cost) -> Self {
         let value = Value::PerMessage(cost.syncs as f64 / BATCH as f64);
         let detail = format!("{} for {BATCH} messages", cost.syncs);
@@ -107,7 +125,7 @@ impl Figure {
         match self.value {
             Value::Ratio(ratio) => ratio.median,
             Value::Bytes(bytes) => bytes as f64,
-            Value::PerMessage(number) => number,
+            Value::PerMessage(number) | Value::Measured(number) => number,
             Value::Missing => f64::NAN,
         }
     }
@@ -148,6 +166,7 @@ impl Table {
         table.add_mls_rs(budget, &mut small);
         table.add_durable(budget, &mut small);
         table.add_state(budget);
+        table.add_relay(budget);
         table
     }
 
@@ -248,12 +267,46 @@ impl Table {
         self.figures.push(Figure::ratio("state_1000_inboxes_over_10", growth, target));
     }
 
+    fn add_relay(&mut self, budget: Budget) {
+        let Budget { relay_side: side, .. } = budget;
+        let relay = OverQuic::start();
+        let repetitions = budget.repetitions.min(RELAY_REPETITIONS);
+        let (of_64, cost) = relay.over_store(repetitions, side, 64);
+        let (of_256, _) = relay.over_store(repetitions, side, 256);
+        let heads = relay.heads(budget.heads, repetitions);
+        let cost = Figure::measured(
+            "relay_cpu_us_per_publish",
+            cost.as_secs_f64() * 1e6,
+            "client, relay and store together, 64 calls on their way".into(),
+        );
+        let time = Figure::measured(
+            "heads_10000_ms",
+            heads.time.as_secs_f64() * 1e3,
+            format!("one round trip for {} logs, nothing new", budget.heads),
+        );
+        let bytes = Figure {
+            key: "heads_10000_bytes",
+            value: Value::Bytes(heads.bytes),
+            target: Target::Reported,
+            detail: "frames, both ways".into(),
+        };
+        self.figures.extend([
+            Figure::ratio("relay_over_redb_64", of_64, Target::AtLeast(0.65)),
+            Figure::ratio("relay_over_redb_256", of_256, Target::AtLeast(0.5)),
+            cost,
+            time,
+            bytes,
+        ]);
+    }
+
     /// One JSON object: each key and its number.
     #[must_use]
     pub fn to_json(&self) -> String {
         let numbers = self.figures.iter().map(|figure| {
             let number = match figure.value {
-                Value::Ratio(ratio) => ((ratio.median * 1_000.0).round() / 1_000.0).into(),
+                Value::Ratio(Ratio { median: number, .. }) | Value::Measured(number) => {
+                    ((number * 1_000.0).round() / 1_000.0).into()
+                }
                 Value::Bytes(bytes) => bytes.into(),
                 Value::PerMessage(number) => number.into(),
                 Value::Missing => serde_json::Value::Null,
@@ -272,6 +325,7 @@ impl Table {
                 Value::Ratio(ratio) => format!("{:.2}", ratio.median),
                 Value::Bytes(bytes) => format!("{bytes} B"),
                 Value::PerMessage(number) => format!("{number:.3}"),
+                Value::Measured(number) => format!("{number:.1}"),
                 Value::Missing => "–".to_owned(),
             };
             let target = match figure.target {
@@ -293,6 +347,9 @@ impl Table {
 
 /// Syncs of a virtual disk vary more than processors do, and take longer.
 const DURABLE_REPETITIONS: usize = 7;
+
+/// Each takes seconds.
+const RELAY_REPETITIONS: usize = 5;
 
 fn against_mls_rs(
     budget: Budget,

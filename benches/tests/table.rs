@@ -1,18 +1,19 @@
 //! What can be counted is held to its targets; what is timed only has to be there.
 #![allow(clippy::expect_used, clippy::panic, reason = "a failed expectation fails the test")]
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use conclave_benches::{
     bytes,
     durable::OnDisk,
     fixture::{Fixture, Shape},
     messages::BATCH,
+    relay::OverQuic,
     table::{Budget, Table},
 };
 
 /// The keys of the table.
-const KEYS: [&str; 17] = [
+const KEYS: [&str; 22] = [
     "bytes_per_commit_applied_1000",
     "bytes_per_message_batch64_1000",
     "bytes_per_message_single_1000",
@@ -24,8 +25,13 @@ const KEYS: [&str; 17] = [
     "engine_over_mls_rs_memory_1000",
     "file_bytes_per_message_batch64_1000",
     "file_bytes_per_message_single_1000",
+    "heads_10000_bytes",
+    "heads_10000_ms",
     "receive_batch64_1000_over_10",
     "receive_single_1000_over_10",
+    "relay_cpu_us_per_publish",
+    "relay_over_redb_256",
+    "relay_over_redb_64",
     "send_single_1000_over_10",
     "state_1000_inboxes_over_10",
     "syncs_per_message_batch64",
@@ -71,6 +77,24 @@ fn a_commit_to_the_file_is_synced_twice() {
     }
 }
 
+/// A record of 1 KiB on its way over QUIC: what surrounds it is some dozen bytes, its answer is
+/// shorter still, and one call alone is one commit. With 64 on their way frames and commits are
+/// shared, which never costs more.
+#[test]
+fn a_publish_costs_a_few_bytes_more_than_its_record() {
+    let relay = OverQuic::start();
+    let alone = relay.publish(100, 1);
+    assert!((1_024 * 100..(1_024 + 64) * 100).contains(&alone.up), "{alone:?}");
+    assert!((1..24 * 100).contains(&alone.down), "{alone:?}");
+    // A relay that had nothing to do for a second makes a commit of its own.
+    assert!((100..=110).contains(&alone.commits), "{alone:?}");
+    let again = relay.publish(100, 1);
+    assert!(again.up.abs_diff(alone.up) <= 200 && again.down.abs_diff(alone.down) <= 300);
+    let together = relay.publish(1_000, 64);
+    assert!(together.up <= (1_024 + 64) * 1_000, "{together:?}");
+    assert!(together.down <= 24 * 1_000 && together.commits <= 1_000, "{together:?}");
+}
+
 #[test]
 fn bytes_are_the_same_in_every_run() {
     let count = || bytes::count(&mut Fixture::new(Shape::of(12)));
@@ -79,7 +103,14 @@ fn bytes_are_the_same_in_every_run() {
 
 #[test]
 fn the_table_has_exactly_its_keys() {
-    let budget = Budget { large: 12, small: 10, inboxes: 12, repetitions: 1 };
+    let budget = Budget {
+        large: 12,
+        small: 10,
+        inboxes: 12,
+        repetitions: 1,
+        relay_side: Duration::from_millis(100),
+        heads: 100,
+    };
     let table = Table::measure(budget);
     let json: serde_json::Value = serde_json::from_str(&table.to_json()).expect("it is JSON");
     let serde_json::Value::Object(json) = json else { panic!("it is one object") };

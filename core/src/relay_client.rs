@@ -137,14 +137,17 @@ pub struct RelayClient {
     opened: bool,
     closed: bool,
     next: u64,
+    /// In the order of asking.
     waiting: BTreeMap<RequestId, Waiting>,
+    /// When the relay said something last.
+    heard: Timestamp,
     news: VecDeque<News>,
 }
 
 #[derive(Debug)]
 struct Waiting {
     shape: Shape,
-    deadline: Timestamp,
+    asked: Timestamp,
 }
 
 impl RelayClient {
@@ -160,6 +163,7 @@ impl RelayClient {
             closed: false,
             next: 1,
             waiting: BTreeMap::new(),
+            heard: now,
             news: VecDeque::new(),
         };
         let hello = ClientHello { versions: Vec::from([PROTOCOL]), features: 0 };
@@ -244,8 +248,14 @@ impl RelayClient {
         if self.closed {
             return None;
         }
-        let answers = self.waiting.values().map(|waiting| waiting.deadline).min();
-        [self.channel.next_timeout(), answers].into_iter().flatten().min()
+        [self.channel.next_timeout(), self.deadline()].into_iter().flatten().min()
+    }
+
+    /// When the relay has been silent for too long. Whatever it says, it is there: answers to
+    /// large requests may take long on a slow link, but not without any sign of life in between.
+    fn deadline(&self) -> Option<Timestamp> {
+        let (_, oldest) = self.waiting.first_key_value()?;
+        Some(oldest.asked.max(self.heard).plus_ms(self.limits.answer_ms))
     }
 
     /// Time has passed.
@@ -255,7 +265,7 @@ impl RelayClient {
         }
         if let Err(fault) = self.channel.handle_timeout(now) {
             self.close(reason(&fault));
-        } else if self.waiting.values().any(|waiting| waiting.deadline <= now) {
+        } else if self.deadline().is_some_and(|deadline| deadline <= now) {
             self.close(CloseReason::Silent);
         }
     }
@@ -272,8 +282,7 @@ impl RelayClient {
     }
 
     fn wait(&mut self, now: Timestamp, id: RequestId, shape: Shape) {
-        let deadline = now.plus_ms(self.limits.answer_ms);
-        self.waiting.insert(id, Waiting { shape, deadline });
+        self.waiting.insert(id, Waiting { shape, asked: now });
     }
 
     fn next_message(&mut self) -> Option<Vec<u8>> {
@@ -283,10 +292,7 @@ impl RelayClient {
     /// The link moves, so the relay is there. Large requests and their answers may take long on a
     /// slow link, but not without any sign of life in between.
     fn put_off(&mut self, now: Timestamp) {
-        let deadline = now.plus_ms(self.limits.answer_ms);
-        for waiting in self.waiting.values_mut() {
-            waiting.deadline = deadline;
-        }
+        self.heard = now;
     }
 
     fn handle_message(&mut self, message: &[u8]) {

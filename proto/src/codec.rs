@@ -56,9 +56,8 @@ pub trait Wire: Serialize + DeserializeOwned {
     /// The encoding. Writers keep to `MAX_BYTES` themselves; [`Wire::decode`] enforces it.
     #[must_use]
     fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::from([Self::VERSION]);
-        out.extend(encode_bare(self));
-        out
+        // Fails for what `encode_bare` names.
+        postcard::to_extend(self, Vec::from([Self::VERSION])).unwrap_or_default()
     }
 
     /// Reads an encoding.

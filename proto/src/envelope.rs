@@ -31,13 +31,13 @@ pub struct Envelope {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EnvelopeKind {
     /// An MLS message (RFC 9420 §6), only ever a `PrivateMessage`.
-    Mls(Vec<u8>),
+    Mls(#[serde(with = "crate::bytes")] Vec<u8>),
     /// A sealed Welcome, see [`crate::welcome::SealedWelcome`].
-    Welcome(Vec<u8>),
+    Welcome(#[serde(with = "crate::bytes")] Vec<u8>),
     /// An identity update, see [`crate::identity::IdentityUpdate`].
-    Identity(Vec<u8>),
+    Identity(#[serde(with = "crate::bytes")] Vec<u8>),
     /// A sealed note from one installation to another.
-    Note(Vec<u8>),
+    Note(#[serde(with = "crate::bytes")] Vec<u8>),
 }
 
 impl Wire for Envelope {

@@ -21,6 +21,7 @@
 
 extern crate alloc;
 
+mod bytes;
 pub mod codec;
 pub mod envelope;
 pub mod group;

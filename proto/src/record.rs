@@ -35,6 +35,7 @@ pub struct Record {
     /// Chain hash at this record.
     pub hash: ChainHash,
     /// The bytes that were published.
+    #[serde(with = "crate::bytes")]
     pub payload: Vec<u8>,
 }
 

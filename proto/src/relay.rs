@@ -111,7 +111,7 @@ pub enum Request {
     /// The published key packages of installations, see [`Answer::KeyPackages`].
     KeyPackages(Vec<InstallationId>),
     /// Publish an encoded [`crate::package::PackageUpload`], see [`Answer::Uploaded`].
-    Upload(Vec<u8>),
+    Upload(#[serde(with = "crate::bytes")] Vec<u8>),
     /// Inboxes of accounts, see [`Answer::Inboxes`]. The answer is a hint: only the inbox's own
     /// log says who belongs to it.
     Resolve(Vec<Account>),
@@ -127,6 +127,7 @@ pub struct Publish {
     /// Append only if this is the head. Required for identity logs.
     pub expect: Option<Seq>,
     /// The bytes.
+    #[serde(with = "crate::bytes")]
     pub payload: Vec<u8>,
     /// Proof of the group's write key.
     pub write: Option<WriteProof>,

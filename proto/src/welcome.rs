@@ -17,6 +17,7 @@ pub struct SealedWelcome {
     /// The encapsulated key.
     pub encapsulated: Vec<u8>,
     /// The sealed [`WelcomePointer`].
+    #[serde(with = "crate::bytes")]
     pub ciphertext: Vec<u8>,
 }
 
@@ -93,10 +94,13 @@ impl WelcomePointer {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WelcomeBody {
     /// The MLS `encrypted_group_info` (RFC 9420 §12.4.3.1).
+    #[serde(with = "crate::bytes")]
     pub group_info: Vec<u8>,
     /// The ratchet tree (RFC 9420 §7.8), TLS encoded.
+    #[serde(with = "crate::bytes")]
     pub tree: Vec<u8>,
     /// The encoded [`crate::group::GroupState`], checked against the root in the group context.
+    #[serde(with = "crate::bytes")]
     pub state: Vec<u8>,
 }
 

@@ -90,6 +90,8 @@ pub struct Connection {
     looking: Option<usize>,
     /// Bytes of all these.
     asked_bytes: usize,
+    /// What the answers to requests that are worked on may weigh.
+    owed: usize,
     subscription: Subscription,
 }
 
@@ -136,6 +138,7 @@ impl Connection {
             changes: VecDeque::new(),
             looking: None,
             asked_bytes: 0,
+            owed: 0,
             subscription: Subscription::default(),
         }
     }
@@ -178,14 +181,14 @@ impl Connection {
             return Some(change);
         }
         let (_, _, _, cost) = self.requests.front()?;
-        let owed: usize = self.begun.values().map(|cost| cost.answer).sum();
-        let queued = self.channel.queued_bytes().saturating_add(owed);
+        let queued = self.channel.queued_bytes().saturating_add(self.owed);
         // A single answer may be longer than the limit; it is let through when nothing else is owed.
         let too_much = queued.saturating_add(cost.answer) > self.limits.queued_bytes;
         if too_much && queued > 0 {
             return None;
         }
         let (id, admission, request, cost) = self.requests.pop_front()?;
+        self.owed = self.owed.saturating_add(cost.answer);
         self.begun.insert(id, cost);
         Some(Work::Answer { id, admission, request })
     }
@@ -208,6 +211,7 @@ impl Connection {
     pub fn handle_answer(&mut self, id: u64, answer: Answer) {
         if let Some(cost) = self.begun.remove(&id) {
             self.asked_bytes = self.asked_bytes.saturating_sub(cost.request);
+            self.owed = self.owed.saturating_sub(cost.answer);
             self.send(&ToClient::Answer { id, answer });
         }
         self.read_messages();

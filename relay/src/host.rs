@@ -16,7 +16,7 @@ use conclave_proto::{
     Seq, Timestamp, Topic,
     relay::{Answer, Goodbye, PROTOCOL, RelayHello, Request},
 };
-use futures_util::{StreamExt, stream::FuturesUnordered};
+use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use tokio::{sync::watch, time::Instant};
 
 use crate::connection::{Connection, ConnectionLimits, Work};
@@ -201,7 +201,13 @@ impl<S: LogStore> Serving<S> {
                         return;
                     }
                 }
-                Some(done) = running.next() => self.take(done),
+                Some(done) = running.next() => {
+                    self.take(done);
+                    // Those that are done go into the same frames.
+                    while let Some(Some(done)) = running.next().now_or_never() {
+                        self.take(done);
+                    }
+                }
                 () = inbox.wait() => {}
                 () = at(due) => {
                     let now = self.now();

@@ -119,6 +119,13 @@ impl ServerCertificate {
         PrivateKeyDer::from_pem_slice(&self.pem).map_err(|_| CertificateError::Malformed)
     }
 
+    /// A secret for one purpose, that lasts as long as the private key.
+    pub(crate) fn derived(&self, purpose: &[u8]) -> Result<Zeroizing<[u8; 32]>, CertificateError> {
+        let key = self.key()?;
+        let digest = Sha256::new().chain_update(purpose).chain_update(key.secret_der()).finalize();
+        Ok(Zeroizing::new(digest.into()))
+    }
+
     fn parse(pem: Zeroizing<Vec<u8>>) -> Result<Self, CertificateError> {
         let chain = CertificateDer::pem_slice_iter(&pem)
             .collect::<Result<Vec<_>, _>>()

@@ -35,6 +35,7 @@ mod connect;
 mod framing;
 mod link;
 mod listener;
+mod reset;
 mod settings;
 mod trust;
 

@@ -1,10 +1,16 @@
 //! The server's side: taking links from clients.
 
-use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    fmt, io,
+    net::{SocketAddr, UdpSocket},
+    sync::Arc,
+    time::Duration,
+};
 
 use conclave_core::{link::LinkError, proto::relay::ALPN};
 use quinn::{
-    Connection, Endpoint, Incoming, ServerConfig, VarInt, crypto::rustls::QuicServerConfig,
+    Connection, Endpoint, Incoming, ServerConfig, TokioRuntime, VarInt,
+    crypto::rustls::QuicServerConfig,
 };
 use tokio::{
     sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc, watch},
@@ -12,7 +18,7 @@ use tokio::{
 };
 
 use crate::{
-    QuicLink, ServerCertificate,
+    QuicLink, ServerCertificate, reset,
     settings::{HANDSHAKE, PREAMBLE, code, provider, transport},
 };
 
@@ -94,7 +100,10 @@ impl Listener {
         limits: ListenerLimits,
     ) -> Result<Self, ListenError> {
         let config = config(certificate)?;
-        let endpoint = Endpoint::server(config, address).map_err(ListenError::Address)?;
+        let resets = reset::endpoint(certificate).map_err(|_| ListenError::Certificate)?;
+        let socket = UdpSocket::bind(address).map_err(ListenError::Address)?;
+        let endpoint = Endpoint::new(resets, Some(config), socket, Arc::new(TokioRuntime))
+            .map_err(ListenError::Address)?;
         let local = endpoint.local_addr().map_err(ListenError::Address)?;
         let (ready_sender, ready) = mpsc::channel(READY_LINKS);
         let ending = watch::Sender::new(false);

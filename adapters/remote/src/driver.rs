@@ -120,7 +120,7 @@ impl Driver {
                     sending = Some(link.send(frames));
                 }
             }
-            let room = connection.client.queued_bytes() < QUEUED_BYTES && !connection.is_full();
+            let room = connection.has_room();
             let due = self.due(&connection);
             tokio::select! {
                 frames = &mut receiving => {
@@ -135,7 +135,14 @@ impl Driver {
                     }
                 }
                 command = self.commands.recv(), if room => match command {
-                    Some(command) => { let now = self.now(); connection.take(now, command); }
+                    Some(command) => {
+                        let now = self.now();
+                        connection.take(now, command);
+                        // Those that wait go into the same frames.
+                        while connection.has_room() && let Ok(next) = self.commands.try_recv() {
+                            connection.take(now, next);
+                        }
+                    }
                     // The last handle is gone.
                     None => connection.client.end(),
                 },
@@ -160,8 +167,10 @@ impl Driver {
 }
 
 impl Connection {
-    fn is_full(&self) -> bool {
-        self.asked.len() >= conclave_proto::limits::REQUESTS_PER_CONNECTION
+    /// Whether another command may be taken.
+    fn has_room(&self) -> bool {
+        self.client.queued_bytes() < QUEUED_BYTES
+            && self.asked.len() < conclave_proto::limits::REQUESTS_PER_CONNECTION
     }
 
     fn take(&mut self, now: Timestamp, command: Command) {

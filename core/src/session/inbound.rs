@@ -276,7 +276,10 @@ impl LookUps {
         let gone = |look_up: &LookUp| {
             look_up.topic == *topic && look_up.after.seq.0.saturating_add(1) < first.0
         };
-        self.asked.extract_if(.., |_, look_up| gone(look_up)).map(|(id, _)| id).collect()
+        let ids: Vec<LookUpId> =
+            self.asked.iter().filter_map(|(id, look_up)| gone(look_up).then_some(*id)).collect();
+        self.asked.retain(|id, _| !ids.contains(id));
+        ids
     }
 
     fn next(&mut self) -> Option<(LookUpId, Topic, Cursor, u32)> {
