@@ -129,6 +129,9 @@ impl From<LoadError> for Error {
     fn from(error: LoadError) -> Self {
         match error {
             LoadError::Store(error) => Self::Store(error),
+            LoadError::Damaged(what) => Self::Load(LoadError::Damaged(what)),
+            // What a later core adds is about the group's records as well.
+            #[allow(clippy::wildcard_enum_match_arm, reason = "errors of the core grow")]
             other => Self::Load(other),
         }
     }

@@ -1,5 +1,11 @@
 //! Sessions against a scripted service, in virtual time.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm
+)]
 
 use std::time::Duration;
 
@@ -57,7 +63,11 @@ fn a_record_that_does_not_extend_the_chain_is_shown_once_it_is_confirmed() {
     assert!(delivered(&actions).is_empty(), "it may only have been damaged on the way");
     let (call, after) = fetch_of(&actions).expect("the relay is asked");
     assert_eq!(after[0].1, log[0].cursor());
-    session.handle_pages(START, call, Ok(vec![page(&[forged.clone()], &forged, false)]));
+    session.handle_pages(
+        START,
+        call,
+        Ok(vec![page(std::slice::from_ref(&forged), &forged, false)]),
+    );
     assert_eq!(delivered(&drain(&mut session, START)), [2], "the owner decides what it means");
 
     let mut session = connected();

@@ -1,5 +1,12 @@
 //! A session between owners and a service that both do whatever they like.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::type_complexity,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm
+)]
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -176,7 +183,7 @@ impl Model {
         }
         let index = usize::from(which) % self.fetches.len();
         let (call, after, limit) = self.fetches.remove(index);
-        if how % 5 == 0 {
+        if how.is_multiple_of(5) {
             self.session.handle_pages(self.now, call, Err(lost()));
             return;
         }
@@ -210,7 +217,7 @@ impl Model {
                 outcomes.push(PublishOutcome::Refused(Refusal::Behind));
                 continue;
             }
-            let fails = how % 4 == 0 && index >= usize::from(how / 4 % 5);
+            let fails = how.is_multiple_of(4) && index >= usize::from(how / 4 % 5);
             if fails && how.is_multiple_of(8) {
                 failed.insert(transmit.topic);
                 outcomes.push(PublishOutcome::NotStored { retry_after: Duration::ZERO });

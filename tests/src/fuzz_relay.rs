@@ -165,7 +165,7 @@ impl Relay {
                     line.connection.handle_timeout(self.now);
                 }
             }
-            10 => *line = self.open(script.byte() % 2 == 0),
+            10 => *line = self.open(script.byte().is_multiple_of(2)),
             11 => line.carry_down(now, usize::from(script.byte() % 16)),
             12 => line.connection.handle_missed(),
             _ => line.carry_up(now, usize::from(script.byte() % 16)),
@@ -294,7 +294,7 @@ fn publish(script: &mut Script<'_>) -> Request {
         let len = usize::from(script.byte() % 64);
         let payload = script.take(len);
         let id = transmit_id(&topic, &payload);
-        let expect = (script.byte() % 3 == 0).then(|| Seq(script.byte().into()));
+        let expect = (script.byte().is_multiple_of(3)).then(|| Seq(script.byte().into()));
         Publish { topic, id, expect, payload, write: None }
     });
     Request::Publish(items.collect())

@@ -1,6 +1,12 @@
 //! The delivery service that Conclave ships keeps what every one promises, over links of each kind
 //! (E6, scenarios 10, 84, 94).
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm
+)]
 
 #[path = "delivery_kit/mod.rs"]
 mod kit;

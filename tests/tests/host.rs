@@ -1,5 +1,11 @@
 //! Hosts on tokio, and remotes that talk to them.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm
+)]
 
 #[path = "delivery_kit/mod.rs"]
 mod kit;
