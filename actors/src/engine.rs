@@ -203,8 +203,9 @@ async fn create_group(shared: &Arc<Shared>, config: GroupConfig) -> Result<Group
 async fn stored(shared: &Shared, step: Step<Group>) -> Result<Group, Error> {
     let listed = vec![index::put(step.reply().id())];
     let (tell, told) = futures_channel::oneshot::channel();
-    let pending = shared.events.submit(step, listed, |stored| drop(tell.send(stored)));
+    let (pending, hold) = shared.events.submit(step, listed, |stored| drop(tell.send(stored)));
     let proof = told.await.map_err(|_| Error::Closed)??;
+    drop(hold);
     Ok(pending.release(proof).reply)
 }
 

@@ -112,10 +112,24 @@ macro_rules! from {
     )* };
 }
 
-from! { SendError => Send, ChangeError => Change, LoadError => Load, StoreError => Store, TransportError => Transport }
+from! {
+    SendError => Send,
+    ChangeError => Change,
+    StoreError => Store,
+    TransportError => Transport,
+}
 
 impl From<conclave_core::entropy::EntropyError> for Error {
     fn from(_: conclave_core::entropy::EntropyError) -> Self {
         Self::Entropy
+    }
+}
+
+impl From<LoadError> for Error {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::Store(error) => Self::Store(error),
+            other => Self::Load(other),
+        }
     }
 }

@@ -4,7 +4,7 @@
 //! or both. Whoever reads keeps a place in the log, and goes on from there.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     future::Future,
     ops::ControlFlow,
@@ -48,16 +48,41 @@ const BATCH: usize = 256;
 pub(crate) struct EventLog {
     store: Arc<dyn Store>,
     writer: WriterHandle,
-    /// The number of the next event. Held while a write set is handed in, so that numbers become
-    /// durable in their order.
-    next: Mutex<u64>,
-    /// The number up to which everything is durable or given up.
-    durable: AtomicU64,
+    /// Held while a write set is handed in, so that numbers become durable in their order.
+    numbers: Mutex<Numbers>,
+    /// The number up to which everything may be read: it is durable, and what it tells of has
+    /// happened in memory too; or it was given up.
+    visible: AtomicU64,
     /// The first that is kept.
     first: AtomicU64,
     /// Most events that are kept.
     most: u64,
     readers: Mutex<Readers>,
+}
+
+struct Numbers {
+    /// Of the next event.
+    next: u64,
+    /// First numbers of the steps that are on their way.
+    held: BTreeSet<u64>,
+}
+
+/// Keeps the events of a step, and those behind them, from being read until it is dropped: who
+/// reads of something shall find it done.
+pub(crate) struct Hold {
+    log: Arc<EventLog>,
+    first: u64,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let mut numbers = lock(&self.log.numbers);
+        numbers.held.remove(&self.first);
+        let visible = numbers.held.first().map_or(numbers.next, |first| *first) - 1;
+        drop(numbers);
+        self.log.visible.fetch_max(visible, Ordering::SeqCst);
+        self.log.wake();
+    }
 }
 
 #[derive(Default)]
@@ -86,8 +111,8 @@ impl EventLog {
         Ok(Self {
             store,
             writer,
-            next: Mutex::new(last + 1),
-            durable: AtomicU64::new(last),
+            numbers: Mutex::new(Numbers { next: last + 1, held: BTreeSet::new() }),
+            visible: AtomicU64::new(last),
             first: AtomicU64::new(first.unwrap_or(last + 1)),
             most: most.max(1),
             readers: Mutex::default(),
@@ -95,18 +120,19 @@ impl EventLog {
     }
 
     /// Hands a step to the writer, with its events in the same batch. `answer` runs on the
-    /// writer's thread.
+    /// writer's thread. The hold is to be dropped when what the step did has been done here as
+    /// well, or will never be.
     pub(crate) fn submit<T>(
         self: &Arc<Self>,
         step: Step<T>,
         also: Vec<Write>,
         answer: impl FnOnce(Result<Durable, StoreError>) + Send + 'static,
-    ) -> Pending<T> {
+    ) -> (Pending<T>, Option<Hold>) {
         let events: Vec<Vec<u8>> = step.events().iter().map(Wire::encode).collect();
         let (mut set, pending) = step.into_parts();
         set.extend(also);
-        self.hand_in(set, events, answer);
-        pending
+        let hold = self.hand_in(set, events, answer);
+        (pending, hold)
     }
 
     fn hand_in(
@@ -114,29 +140,24 @@ impl EventLog {
         mut set: WriteSet,
         events: Vec<Vec<u8>>,
         answer: impl FnOnce(Result<Durable, StoreError>) + Send + 'static,
-    ) {
-        let mut next = lock(&self.next);
-        let from = *next;
-        for value in events {
-            set.extend([Write::Put { table: Table::Event, key: key(*next), value }]);
-            *next += 1;
-        }
-        let last = *next - 1;
-        if last < from {
+    ) -> Option<Hold> {
+        if events.is_empty() {
             // Its order among the events does not matter.
-            drop(next);
             self.writer.submit(set, answer);
-            return;
+            return None;
         }
-        let log = Arc::clone(self);
-        self.writer.submit(set, move |stored| {
-            // A failed set leaves a hole that never fills.
-            log.durable.fetch_max(last, Ordering::SeqCst);
-            answer(stored);
-            log.wake();
-        });
-        drop(next);
+        let mut numbers = lock(&self.numbers);
+        let first = numbers.next;
+        for value in events {
+            set.extend([Write::Put { table: Table::Event, key: key(numbers.next), value }]);
+            numbers.next += 1;
+        }
+        let last = numbers.next - 1;
+        numbers.held.insert(first);
+        self.writer.submit(set, answer);
+        drop(numbers);
         self.trim(last);
+        Some(Hold { log: Arc::clone(self), first })
     }
 
     /// Gives up the oldest events when there are too many: nobody reads them.
@@ -149,7 +170,7 @@ impl EventLog {
 
     /// Erases events up to a place.
     pub(crate) fn forget(self: &Arc<Self>, upto: EventCursor) {
-        let upto = upto.0.min(self.durable.load(Ordering::SeqCst));
+        let upto = upto.0.min(self.visible.load(Ordering::SeqCst));
         let first = self.first.fetch_max(upto + 1, Ordering::SeqCst);
         let gone =
             (first..=upto).map(|number| Write::Delete { table: Table::Event, key: key(number) });
@@ -164,17 +185,17 @@ impl EventLog {
         }
     }
 
-    /// Events behind a place, in order; what is not durable yet does not show.
+    /// Events behind a place, in order; what is not to be seen yet does not show.
     pub(crate) fn read(&self, after: EventCursor) -> Result<Vec<Told>, StoreError> {
-        let durable = self.durable.load(Ordering::SeqCst);
+        let visible = self.visible.load(Ordering::SeqCst);
         let first = self.first.load(Ordering::SeqCst);
         if after.0 + 1 < first {
             return Ok(vec![Told::Lagged(EventCursor(first - 1))]);
         }
-        if after.0 >= durable {
+        if after.0 >= visible {
             return Ok(Vec::new());
         }
-        let (from, to) = ((after.0 + 1).to_be_bytes(), (durable + 1).to_be_bytes());
+        let (from, to) = ((after.0 + 1).to_be_bytes(), (visible + 1).to_be_bytes());
         let mut found = Vec::new();
         let range = Range::within(SCOPE, &from, &to);
         self.store.scan(Table::Event, range, Direction::Forward, &mut |key, value| {
@@ -186,14 +207,14 @@ impl EventLog {
         })?;
         if found.is_empty() {
             // Only holes: step over them.
-            found.push(Told::Lagged(EventCursor(durable)));
+            found.push(Told::Lagged(EventCursor(visible)));
         }
         Ok(found)
     }
 
     /// The place behind the newest event.
     pub(crate) fn end(&self) -> EventCursor {
-        EventCursor(self.durable.load(Ordering::SeqCst))
+        EventCursor(self.visible.load(Ordering::SeqCst))
     }
 
     pub(crate) fn close(&self) {

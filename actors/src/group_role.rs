@@ -248,7 +248,7 @@ impl GroupRole {
         self.number += 1;
         let number = self.number;
         let (shared, slot) = (Arc::clone(&self.shared), Arc::clone(&self.slot));
-        let pending = self.shared.events.submit(step, Vec::new(), move |stored| {
+        let (pending, hold) = self.shared.events.submit(step, Vec::new(), move |stored| {
             shared.tell_group(&slot, GroupInput::Stored(number, stored));
         });
         let run: Continuation = Box::new(move |role, stored| match stored {
@@ -262,6 +262,11 @@ impl GroupRole {
                 role.value = None;
                 then(role, Err(error));
             }
+        });
+        let run: Continuation = Box::new(move |role, stored| {
+            run(role, stored);
+            role.show();
+            drop(hold);
         });
         self.pending.push_back((number, run));
     }

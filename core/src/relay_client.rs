@@ -133,6 +133,7 @@ pub struct Busy;
 pub struct RelayClient {
     limits: ClientLimits,
     channel: Channel,
+    reliable: bool,
     opened: bool,
     closed: bool,
     next: u64,
@@ -154,6 +155,7 @@ impl RelayClient {
         let mut client = Self {
             limits,
             channel: Channel::new(info, limits.channel),
+            reliable: info.reliable,
             opened: false,
             closed: false,
             next: 1,
@@ -201,7 +203,15 @@ impl RelayClient {
 
     /// The next frame for the link.
     pub fn poll_frame(&mut self, now: Timestamp) -> Option<Vec<u8>> {
-        if self.closed { None } else { self.channel.poll_frame(now) }
+        if self.closed {
+            return None;
+        }
+        let frame = self.channel.poll_frame(now)?;
+        if self.reliable {
+            // The link has taken what was sent before.
+            self.put_off(now);
+        }
+        Some(frame)
     }
 
     /// A frame came from the link.
@@ -209,11 +219,12 @@ impl RelayClient {
         if self.closed {
             return;
         }
+        self.put_off(now);
         if let Err(fault) = self.channel.handle_frame(now, frame) {
             self.close(reason(&fault));
         }
         while let Some(message) = self.next_message() {
-            self.handle_message(now, &message);
+            self.handle_message(&message);
         }
     }
 
@@ -269,13 +280,16 @@ impl RelayClient {
         if self.closed { None } else { self.channel.poll_message() }
     }
 
-    fn handle_message(&mut self, now: Timestamp, message: &[u8]) {
-        // Whatever it says, the relay is there. Answers to large requests may take long on a slow
-        // link, but not without any sign of life in between.
+    /// The link moves, so the relay is there. Large requests and their answers may take long on a
+    /// slow link, but not without any sign of life in between.
+    fn put_off(&mut self, now: Timestamp) {
         let deadline = now.plus_ms(self.limits.answer_ms);
         for waiting in self.waiting.values_mut() {
             waiting.deadline = deadline;
         }
+    }
+
+    fn handle_message(&mut self, message: &[u8]) {
         match ToClient::decode(message) {
             Ok(ToClient::Hello(hello)) if !self.opened => self.open(hello),
             Ok(ToClient::Answer { id, answer }) if self.opened => self.answer(id, answer),

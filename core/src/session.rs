@@ -243,10 +243,15 @@ impl Session {
     #[must_use]
     pub fn next_timeout(&self) -> Option<Timestamp> {
         let link = (!self.link.up).then(|| self.link.backoff.due()).flatten();
-        let upload = self.upload.next.as_ref().and_then(|_| self.upload.backoff.due());
-        let fetch = self.has_to_fetch().then(|| self.fetch_backoff.due()).flatten();
+        let uploads = self.upload.next.is_some() && self.upload.call.is_none();
+        let upload = uploads.then(|| self.upload.backoff.due()).flatten();
+        let fetches = self.fetches.len() < self.limits.calls && self.has_to_fetch();
+        let fetch = fetches.then(|| self.fetch_backoff.due()).flatten();
+        // What waits for the answer to another call does not wait for time.
+        let publishes = self.outbound.calls() < self.limits.calls;
+        let publish = publishes.then(|| self.outbound.due()).flatten();
         let parked = self.parked.iter().filter_map(|topic| self.topics.get(topic)?.due()).min();
-        [link, upload, fetch, parked, self.outbound.due()].into_iter().flatten().min()
+        [link, upload, fetch, parked, publish].into_iter().flatten().min()
     }
 
     /// Takes on a topic from where its owner stands.
@@ -367,14 +372,19 @@ impl Session {
         let Some(fetch) = self.fetches.remove(&call) else { return };
         match result {
             Ok(pages) => {
-                self.fetch_backoff.reset();
+                // An answer that says there is more, but not what, is no answer.
+                if pages.iter().any(|page| page.more)
+                    && pages.iter().all(|page| page.records.is_empty())
+                {
+                    self.fetch_backoff.fail(now, Duration::ZERO);
+                } else {
+                    self.fetch_backoff.reset();
+                }
                 self.take_pages(fetch, pages);
             }
-            Err(TransportError::Truncated { topic, first }) => {
+            Err(TransportError::Truncated { topic, first }) if fetch.is_of(&topic) => {
                 self.give_back(fetch);
-                self.unwatch(&topic);
-                self.look_ups.forget(&topic);
-                self.actions.push_back(Action::Truncated { topic, first });
+                self.take_truncated(topic, first);
             }
             Err(error) => {
                 self.give_back(fetch);
@@ -434,6 +444,19 @@ impl Session {
             && self.busy.is_empty()
     }
 
+    /// Records of a log are gone. Whoever looked for them finds nothing, and an owner that stands
+    /// before them cannot follow the log any more.
+    fn take_truncated(&mut self, topic: Topic, first: Seq) {
+        for look_up in self.look_ups.forget(&topic, first) {
+            self.actions.push_back(Action::Found { look_up, records: Vec::new() });
+        }
+        let stands = self.topics.get(&topic).map(Inbound::reach);
+        if stands.is_some_and(|seq| seq.0.saturating_add(1) < first.0) {
+            self.unwatch(&topic);
+            self.actions.push_back(Action::Truncated { topic, first });
+        }
+    }
+
     fn call(&mut self) -> CallId {
         self.next_call = self.next_call.wrapping_add(1);
         CallId(self.next_call)
@@ -445,10 +468,9 @@ impl Session {
         self.fetch_backoff.tame(now);
         self.upload.backoff.tame(now);
         self.outbound.tame(now);
-        let latest = now.plus_ms(self.limits.parked_ms);
         for topic in &self.parked {
             if let Some(inbound) = self.topics.get_mut(topic) {
-                inbound.tame(latest);
+                inbound.tame(now, &self.limits);
             }
         }
     }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use conclave_proto::{
-    Cursor, Epoch, GroupId, InboxId, InstallationId, Seq, Timestamp, Wire,
+    Cursor, Epoch, GroupId, InboxId, InstallationId, Seq, Timestamp, Topic, TransmitId, Wire,
     codec::encode_bare,
     group::{
         Flags, GroupState, InboxChange, Policy, Right, RosterEntry, SettingChange, Settings,
@@ -12,7 +12,13 @@ use conclave_proto::{
     },
     id::ChainHash,
     identity::{Account, Action, IdentityState, IdentityUpdate, Member, Signature, hex},
+    limits,
     package::{PackageExtension, PackageUpload, kem},
+    record::Record,
+    relay::{
+        Answer, ClientHello, Delivery, Failure, Goodbye, PageLimit, Publish, Published, RelayHello,
+        Request, SignedHead, ToClient, ToRelay, TopicPage, Watch, WriteProof,
+    },
     welcome::{SealedWelcome, WelcomeBody, WelcomePointer},
 };
 
@@ -34,8 +40,18 @@ fn identity() -> IdentityState {
 
 fn check<T: Wire>(name: &str, value: &T, golden: &str) {
     let bytes = value.encode();
+    keep(name, &bytes);
     assert_eq!(hex(&bytes), golden.replace(char::is_whitespace, ""), "{name}");
     assert_eq!(T::decode_canonical(&bytes).expect(name).encode(), bytes, "{name}");
+}
+
+/// With `CONCLAVE_BLESS` set, keeps the bytes as an input of the fuzz target.
+fn keep(name: &str, bytes: &[u8]) {
+    if std::env::var_os("CONCLAVE_BLESS").is_some() {
+        let name = name.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/corpus/decode");
+        std::fs::write(format!("{folder}/{name}"), bytes).expect("the corpus can be written");
+    }
 }
 
 /// `n` bytes of `byte`, in hex.
@@ -176,6 +192,136 @@ fn the_encodings_of_packages_and_welcomes_are_frozen() {
 
     let body = WelcomeBody { group_info: vec![1], tree: vec![2], state: vec![3] };
     check("welcome body", &body, "01 0101 0102 0103");
+}
+
+#[test]
+fn the_encodings_of_messages_to_a_relay_are_frozen() {
+    let topic = || Topic::Group(GroupId([1; 16]));
+    let ask = |request| ToRelay::Request { id: 300, admission: None, request };
+    let start = Cursor { seq: Seq(5), hash: ChainHash([6; 32]) };
+    let group = format!("00{}", of(1, 16));
+
+    let hello = ClientHello { versions: vec![1, 300], features: 3 };
+    check("hello", &ToRelay::Hello(hello), "01 00 02 01ac02 03");
+
+    let publish = Publish {
+        topic: topic(),
+        id: TransmitId([2; 16]),
+        expect: Some(Seq(4)),
+        payload: vec![5],
+        write: Some(WriteProof { key: [3; 32], signature: vec![7] }),
+    };
+    let golden =
+        format!("01 01 ac02 00 00 01 {group} {} 0104 0105 01{}0107", of(2, 16), of(3, 32),);
+    check("publish", &ask(Request::Publish(vec![publish])), &golden);
+
+    let fetch = Request::Fetch {
+        after: vec![(Topic::Welcome(InstallationId([2; 32])), start)],
+        limit: PageLimit { records: 300, bytes: 1 },
+    };
+    let golden = format!("01 01 ac02 00 01 01 01{} 05{} ac02 01", of(2, 32), of(6, 32));
+    check("fetch", &ask(fetch), &golden);
+
+    let heads = Request::Heads(vec![(Topic::Identity(InboxId([2; 32])), Seq(4))]);
+    check("heads", &ask(heads), &format!("01 01 ac02 00 02 01 02{}04", of(2, 32)));
+
+    let packages = Request::KeyPackages(vec![InstallationId([2; 32])]);
+    let golden = format!("01 01 02 01 0109 03 01{}", of(2, 32));
+    let admitted = ToRelay::Request { id: 2, admission: Some(vec![9]), request: packages };
+    check("key packages", &admitted, &golden);
+
+    check("upload", &ask(Request::Upload(vec![8])), "01 01 ac02 00 04 0108");
+    let golden = format!("01 01 ac02 00 05 01 0120{}", of(1, 32));
+    check("resolve", &ask(Request::Resolve(vec![account()])), &golden);
+
+    let add = Watch::Add(vec![(Topic::Blob([2; 32]), Seq(4))]);
+    check("add", &ToRelay::Watch(add), &format!("01 02 00 01 03{}04", of(2, 32)));
+    let remove = ToRelay::Watch(Watch::Remove(vec![topic()]));
+    check("remove", &remove, &format!("01 02 01 01 {group}"));
+    check("mark", &ToRelay::Watch(Watch::Mark(300)), "01 02 02 ac02");
+}
+
+#[test]
+fn the_encodings_of_messages_to_a_client_are_frozen() {
+    let topic = || Topic::Group(GroupId([1; 16]));
+    let answer = |answer| ToClient::Answer { id: 300, answer };
+    let group = format!("00{}", of(1, 16));
+    let head = Cursor { seq: Seq(5), hash: ChainHash([6; 32]) };
+    let record = || Record {
+        seq: Seq(5),
+        prev: Seq(4),
+        id: TransmitId([2; 16]),
+        hash: ChainHash([6; 32]),
+        payload: vec![9],
+    };
+    let record_hex = format!("05 04 {} {} 0109", of(2, 16), of(6, 32));
+
+    let hello = RelayHello { version: 1, features: 3, incarnation: [2; 16], key: [3; 32] };
+    let golden = format!("01 00 01 03 {} {}", of(2, 16), of(3, 32));
+    check("hello", &ToClient::Hello(hello), &golden);
+
+    let published = Answer::Published(vec![
+        Published::Accepted { seq: Seq(5), prev: Seq(4) },
+        Published::Conflict { head: Seq(3) },
+        Published::TooLarge { max: 300 },
+        Published::Invalid,
+        Published::Behind,
+        Published::NotStored { retry_ms: 250 },
+        Published::Unknown,
+    ]);
+    let golden = "01 01 ac02 00 07 000504 0103 02ac02 03 04 05fa01 06";
+    check("published", &answer(published), golden);
+
+    let signed = SignedHead {
+        inbox: InboxId([2; 32]),
+        seq: Seq(5),
+        hash: ChainHash([6; 32]),
+        time: Timestamp(300),
+        signature: vec![7],
+    };
+    let page =
+        |signed| TopicPage { topic: topic(), records: vec![record()], head, more: true, signed };
+    let golden = format!(
+        "01 01 ac02 01 02 {page} 00 {page} 01{}05{}ac020107",
+        of(2, 32),
+        of(6, 32),
+        page = format_args!("{group} 01{record_hex} 05{} 01", of(6, 32)),
+    );
+    check("pages", &answer(Answer::Pages(vec![page(None), page(Some(signed))])), &golden);
+
+    let golden = format!("01 01 ac02 02 01 {group} 05{}", of(6, 32));
+    check("heads", &answer(Answer::Heads(vec![(topic(), head)])), &golden);
+    let found = answer(Answer::KeyPackages(vec![None, Some(vec![8])]));
+    check("key packages", &found, "01 01 ac02 03 02 00 010108");
+    let uploaded = Answer::Uploaded { outcome: Published::Invalid, welcome_head: Seq(4) };
+    check("uploaded", &answer(uploaded), "01 01 ac02 04 03 04");
+    let inboxes = answer(Answer::Inboxes(vec![None, Some(InboxId([2; 32]))]));
+    check("inboxes", &inboxes, &format!("01 01 ac02 05 02 00 01{}", of(2, 32)));
+    let failed = |failure| answer(Answer::Failed(failure));
+    check("busy", &failed(Failure::Unavailable { retry_ms: 250 }), "01 01 ac02 06 00 fa01");
+    check("too much", &failed(Failure::TooMuch), "01 01 ac02 06 01");
+    let truncated = failed(Failure::Truncated { topic: topic(), first: Seq(5) });
+    check("truncated", &truncated, &format!("01 01 ac02 06 02 {group} 05"));
+    check("not admitted", &failed(Failure::NotAdmitted), "01 01 ac02 06 03");
+
+    let delivered = ToClient::Delivery(Delivery::Record(topic(), record()));
+    check("record", &delivered, &format!("01 02 00 {group} {record_hex}"));
+    let said = ToClient::Delivery(Delivery::Head { topic: topic(), seq: Seq(5) });
+    check("head", &said, &format!("01 02 01 {group} 05"));
+    check("caught up", &ToClient::Delivery(Delivery::CaughtUp(300)), "01 02 02 ac02");
+
+    let unknown = Goodbye::UnknownVersion { speaks: vec![1] };
+    check("unknown version", &ToClient::Goodbye(unknown), "01 03 00 01 01");
+    check("malformed", &ToClient::Goodbye(Goodbye::Malformed), "01 03 01");
+    check("too much", &ToClient::Goodbye(Goodbye::TooMuch), "01 03 02");
+    check("shutting down", &ToClient::Goodbye(Goodbye::ShuttingDown), "01 03 03");
+}
+
+/// R3: one byte too many is refused before anything is allocated.
+#[test]
+fn messages_of_the_relay_protocol_have_a_limit() {
+    let long = vec![1; limits::RELAY_MESSAGE_BYTES + 1];
+    assert!(ToRelay::decode(&long).is_err() && ToClient::decode(&long).is_err());
 }
 
 /// Signed bytes are frozen like encodings.

@@ -33,7 +33,7 @@ pub struct ConnectionLimits {
     /// Bytes that wait to be sent above which records of the subscription are dropped, and said
     /// by a head later. Lower than the one before: answers go first.
     pub delivery_bytes: usize,
-    /// Bytes of requests that wait to be worked on.
+    /// Bytes of requests and changes of the subscription that wait or are worked on.
     pub request_bytes: usize,
     /// Topics of the subscription.
     pub topics: usize,
@@ -79,10 +79,17 @@ pub struct Connection {
     hello: RelayHello,
     limits: ConnectionLimits,
     channel: Channel,
+    reliable: bool,
     phase: Phase,
-    work: VecDeque<(Work, Cost)>,
+    requests: VecDeque<(u64, Option<Vec<u8>>, Request, Cost)>,
     begun: BTreeMap<u64, Cost>,
-    waiting: Cost,
+    /// Looks and what is to be forgotten, in order, with the bytes that they came in.
+    changes: VecDeque<(Work, usize)>,
+    /// The look that is going on, as the bytes that it came in. There is one at a time, so that
+    /// they end in the order in which they began.
+    looking: Option<usize>,
+    /// Bytes of all these.
+    asked_bytes: usize,
     subscription: Subscription,
 }
 
@@ -111,8 +118,6 @@ struct Subscription {
     marks: VecDeque<(u64, u64)>,
     looks_begun: u64,
     looks_ended: u64,
-    /// Everything is to be looked at once more.
-    missed: bool,
 }
 
 impl Connection {
@@ -124,38 +129,55 @@ impl Connection {
             hello,
             limits,
             channel: Channel::new(info, limits.channel),
+            reliable: info.reliable,
             phase: Phase::Greeting,
-            work: VecDeque::new(),
+            requests: VecDeque::new(),
             begun: BTreeMap::new(),
-            waiting: Cost::default(),
+            changes: VecDeque::new(),
+            looking: None,
+            asked_bytes: 0,
             subscription: Subscription::default(),
         }
     }
 
     /// Whether the host should hand in more frames. Otherwise the client has asked for more than
-    /// it may, and its frames are left to the link's own back-pressure.
+    /// it may, and its frames are left to the link's own back-pressure. Over an unreliable link
+    /// frames also say what has arrived, so they are taken while what they bring can be kept.
     #[must_use]
     pub fn wants_frames(&self) -> bool {
+        let kept = || self.channel.unread_bytes() < self.limits.request_bytes;
+        self.has_room() || (!self.reliable && kept())
+    }
+
+    /// Whether another message of the client can be worked on.
+    fn has_room(&self) -> bool {
         self.phase != Phase::Ending
-            && self.begun.len() + self.work.len() < self.limits.requests
-            && self.waiting.request < self.limits.request_bytes
+            && self.begun.len() + self.requests.len() + self.changes.len() < self.limits.requests
+            && self.asked_bytes < self.limits.request_bytes
             && self.channel.queued_bytes() < 2 * self.limits.queued_bytes
     }
 
     /// A frame came from the client.
     pub fn handle_frame(&mut self, now: Timestamp, frame: &[u8]) {
+        let taken = self.channel.handle_frame(now, frame);
         if self.phase == Phase::Ending {
+            // It may say that the goodbye has arrived; nothing else counts any more.
+            while self.channel.poll_message().is_some() {}
             return;
         }
-        if self.channel.handle_frame(now, frame).is_err() {
+        self.read_messages();
+        if taken.is_err() {
             self.end(Goodbye::Malformed);
         }
-        self.read_messages();
     }
 
     /// The next thing to do, if there is room for what it brings.
     pub fn poll_work(&mut self) -> Option<Work> {
-        let (_, cost) = self.work.front()?;
+        self.read_messages();
+        if let Some(change) = self.next_change() {
+            return Some(change);
+        }
+        let (_, _, _, cost) = self.requests.front()?;
         let owed: usize = self.begun.values().map(|cost| cost.answer).sum();
         let queued = self.channel.queued_bytes().saturating_add(owed);
         // A single answer may be longer than the limit; it is let through when nothing else is owed.
@@ -163,18 +185,29 @@ impl Connection {
         if too_much && queued > 0 {
             return None;
         }
-        let (work, cost) = self.work.pop_front()?;
-        self.waiting.request = self.waiting.request.saturating_sub(cost.request);
-        if let Work::Answer { id, .. } = &work {
-            self.begun.insert(*id, cost);
+        let (id, admission, request, cost) = self.requests.pop_front()?;
+        self.begun.insert(id, cost);
+        Some(Work::Answer { id, admission, request })
+    }
+
+    fn next_change(&mut self) -> Option<Work> {
+        let is_look = matches!(self.changes.front()?, (Work::Look(_), _));
+        if is_look && self.looking.is_some() {
+            return None;
         }
-        self.read_messages();
-        Some(work)
+        let (change, bytes) = self.changes.pop_front()?;
+        if is_look {
+            self.looking = Some(bytes);
+        } else {
+            self.asked_bytes = self.asked_bytes.saturating_sub(bytes);
+        }
+        Some(change)
     }
 
     /// The answer to a request that [`Connection::poll_work`] gave.
     pub fn handle_answer(&mut self, id: u64, answer: Answer) {
-        if self.begun.remove(&id).is_some() {
+        if let Some(cost) = self.begun.remove(&id) {
+            self.asked_bytes = self.asked_bytes.saturating_sub(cost.request);
             self.send(&ToClient::Answer { id, answer });
         }
         self.read_messages();
@@ -182,14 +215,14 @@ impl Connection {
 
     /// The heads of topics that [`Work::Look`] named; one that has no record is left out.
     pub fn handle_heads(&mut self, heads: &[(Topic, Seq)]) {
+        let Some(bytes) = self.looking.take() else { return };
+        self.asked_bytes = self.asked_bytes.saturating_sub(bytes);
         self.subscription.looks_ended += 1;
         for (topic, head) in heads {
             self.say_head(topic, *head);
         }
-        if core::mem::take(&mut self.subscription.missed) {
-            self.look_at_all();
-        }
         self.flush_subscription();
+        self.read_messages();
     }
 
     /// A record was appended to a log, for good.
@@ -212,18 +245,16 @@ impl Connection {
 
     /// Records may have been missed: heads of everything watched are to be looked at again.
     pub fn handle_missed(&mut self) {
-        if self.work.iter().any(|(work, _)| matches!(work, Work::Look(_))) {
-            // That look is still to come; what it does not cover is looked at again after it.
-            self.subscription.missed = true;
-            return;
+        let all: Vec<Topic> = self.subscription.topics.keys().cloned().collect();
+        let looks = self.changes.iter_mut().rev().find_map(|(change, _)| match change {
+            Work::Look(topics) => Some(topics),
+            Work::Forget(_) | Work::Answer { .. } => None,
+        });
+        match looks {
+            // One that has not begun finds everything that was missed so far.
+            Some(topics) => *topics = all,
+            None => self.look(all, 0),
         }
-        self.look_at_all();
-    }
-
-    fn look_at_all(&mut self) {
-        self.subscription.missed = false;
-        let topics: Vec<Topic> = self.subscription.topics.keys().cloned().collect();
-        self.look(topics);
     }
 
     /// The next frame for the link.
@@ -241,8 +272,7 @@ impl Connection {
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Timestamp) {
         if self.channel.handle_timeout(now).is_err() {
-            self.phase = Phase::Ending;
-            self.work.clear();
+            self.abandon();
         }
     }
 
@@ -252,16 +282,29 @@ impl Connection {
             return;
         }
         self.send(&ToClient::Goodbye(why));
-        self.phase = Phase::Ending;
-        self.work.clear();
-        self.waiting = Cost::default();
+        self.abandon();
     }
 
-    /// Whether the connection is over for the client's sake or the host's: once no frame is left
-    /// to send, the link is to be closed.
+    /// Nothing that was asked for is begun any more.
+    fn abandon(&mut self) {
+        self.phase = Phase::Ending;
+        self.requests.clear();
+        self.changes.clear();
+        self.asked_bytes = 0;
+    }
+
+    /// Whether the connection is over for the client's sake or the host's: what is queued should
+    /// still be sent, for some seconds.
     #[must_use]
     pub fn is_ending(&self) -> bool {
         self.phase == Phase::Ending
+    }
+
+    /// Whether that has been sent too, and over an unreliable link has arrived: the link is to be
+    /// closed.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.is_ending() && self.queued_bytes() == 0
     }
 
     /// Topics that it watches, for the host to unregister.
@@ -277,7 +320,7 @@ impl Connection {
 
     /// Reads what has arrived, as far as there is room for it.
     fn read_messages(&mut self) {
-        while self.wants_frames()
+        while self.has_room()
             && let Some(message) = self.channel.poll_message()
         {
             self.handle_message(&message);
@@ -290,7 +333,7 @@ impl Connection {
             (Phase::Open, Ok(ToRelay::Request { id, admission, request })) => {
                 self.take(message.len(), id, admission, request);
             }
-            (Phase::Open, Ok(ToRelay::Watch(change))) => self.change(change),
+            (Phase::Open, Ok(ToRelay::Watch(change))) => self.change(message.len(), change),
             (Phase::Greeting | Phase::Open | Phase::Ending, _) => self.end(Goodbye::Malformed),
         }
     }
@@ -305,19 +348,16 @@ impl Connection {
     }
 
     fn take(&mut self, len: usize, id: u64, admission: Option<Vec<u8>>, request: Request) {
-        let queued = self
-            .work
-            .iter()
-            .any(|(work, _)| matches!(work, Work::Answer { id: other, .. } if *other == id));
+        let queued = self.requests.iter().any(|(other, ..)| *other == id);
         if queued || self.begun.contains_key(&id) {
             return self.end(Goodbye::Malformed);
         }
         let cost = Cost { request: len, answer: answer_bytes(&request) };
-        self.waiting.request = self.waiting.request.saturating_add(len);
-        self.work.push_back((Work::Answer { id, admission, request }, cost));
+        self.asked_bytes = self.asked_bytes.saturating_add(len);
+        self.requests.push_back((id, admission, request, cost));
     }
 
-    fn change(&mut self, change: Watch) {
+    fn change(&mut self, len: usize, change: Watch) {
         match change {
             Watch::Add(topics) => {
                 let places = topics.iter().cloned();
@@ -328,14 +368,15 @@ impl Connection {
                 for (topic, _) in &topics {
                     self.subscription.heads.remove(topic);
                 }
-                self.look(topics.into_iter().map(|(topic, _)| topic).collect());
+                self.look(topics.into_iter().map(|(topic, _)| topic).collect(), len);
             }
             Watch::Remove(topics) => {
                 for topic in &topics {
                     self.subscription.topics.remove(topic);
                     self.subscription.heads.remove(topic);
                 }
-                self.work.push_back((Work::Forget(topics), Cost::default()));
+                self.asked_bytes = self.asked_bytes.saturating_add(len);
+                self.changes.push_back((Work::Forget(topics), len));
             }
             Watch::Mark(mark) => {
                 if self.subscription.marks.len() >= self.limits.requests {
@@ -347,9 +388,10 @@ impl Connection {
         }
     }
 
-    fn look(&mut self, topics: Vec<Topic>) {
+    fn look(&mut self, topics: Vec<Topic>, bytes: usize) {
         self.subscription.looks_begun += 1;
-        self.work.push_back((Work::Look(topics), Cost::default()));
+        self.asked_bytes = self.asked_bytes.saturating_add(bytes);
+        self.changes.push_back((Work::Look(topics), bytes));
     }
 
     /// Remembers that a log has come further than what was delivered of it.

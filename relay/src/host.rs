@@ -107,6 +107,18 @@ impl<S: LogStore> Host<S> {
         serving.run(link, self.stop.subscribe())
     }
 
+    /// Links that are served.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.stop.receiver_count()
+    }
+
+    /// Logs that some connection hears of.
+    #[must_use]
+    pub fn watched_topics(&self) -> usize {
+        self.hub.topics()
+    }
+
     /// Tells every connection to end; each says goodbye to its client first.
     pub fn shut_down(&self) {
         self.stop.send_replace(true);
@@ -156,13 +168,15 @@ impl<S: LogStore> Serving<S> {
         let mut sending = None;
         let mut farewell = None;
         loop {
-            self.begin_work(&mut running);
+            // Before anything that the client said is looked at: what was stored before it asked
+            // to be told when it is caught up comes first.
             self.read_inbox();
+            self.begin_work(&mut running);
             if sending.is_none() {
                 let frames = self.frames();
                 if !frames.is_empty() {
                     sending = Some(link.0.send(frames));
-                } else if self.connection.is_ending() {
+                } else if self.connection.is_over() {
                     return;
                 }
             }
@@ -176,6 +190,7 @@ impl<S: LogStore> Serving<S> {
                 frames = &mut receiving, if self.connection.wants_frames() => {
                     receiving = link.0.receive();
                     let Ok(frames) = frames else { return };
+                    self.read_inbox();
                     for frame in frames {
                         self.connection.handle_frame(now, &frame);
                     }

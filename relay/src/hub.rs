@@ -82,8 +82,7 @@ impl Hub {
     }
 
     /// Topics that somebody hears of.
-    #[cfg(test)]
-    fn topics(&self) -> usize {
+    pub(crate) fn topics(&self) -> usize {
         lock(&self.readers).len()
     }
 }

@@ -42,6 +42,7 @@ mod host;
 mod hub;
 mod identity;
 mod limits;
+mod local;
 mod logs;
 mod open;
 mod read;

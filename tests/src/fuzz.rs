@@ -17,6 +17,7 @@ use conclave_proto::{
     identity::IdentityUpdate,
     message::Payload,
     package::{PackageExtension, PackageUpload},
+    relay::{ToClient, ToRelay},
     welcome::{SealedWelcome, WelcomeBody, WelcomePointer},
 };
 use conclave_store_memory::MemoryStore;
@@ -41,6 +42,8 @@ pub fn decode(data: &[u8]) {
     round_trip::<SealedWelcome>(data);
     round_trip::<WelcomePointer>(data);
     round_trip::<WelcomeBody>(data);
+    round_trip::<ToRelay>(data);
+    round_trip::<ToClient>(data);
     let _ = Envelope::decode_group(data);
     if let Some(content) = padding::unpad(data) {
         assert_eq!(padding::pad(content), data, "one padding for one content");

@@ -31,6 +31,7 @@ pub mod dice;
 pub mod entropy;
 pub mod faulty_store;
 pub mod fuzz;
+pub mod fuzz_relay;
 
 pub mod net;
 pub mod rogue;

@@ -10,6 +10,7 @@ use conclave_testkit::{
     dice::{Dice, for_each_seed},
     faulty_store::Fault,
     fuzz::{decode, group_inbound},
+    fuzz_relay::relay_protocol,
     world::World,
 };
 
@@ -40,6 +41,17 @@ fn any_records_leave_a_live_group_alive() {
         let mut dice = Dice::new(seed);
         let len = 5 + dice.below(120);
         group_inbound(&bytes(&mut dice, len));
+    });
+}
+
+/// R3, R6, scenarios 18, 82, 84: whatever clients send, the relay stands, stays small, and serves
+/// honest ones.
+#[test]
+fn any_clients_leave_a_relay_alive() {
+    for_each_seed("any_clients_leave_a_relay_alive", 300, |seed| {
+        let mut dice = Dice::new(seed);
+        let len = 10 + dice.below(400);
+        relay_protocol(&bytes(&mut dice, len));
     });
 }
 
@@ -110,4 +122,27 @@ fn a_step_that_is_dropped_has_never_been() {
         world.check();
         assert_eq!(world.timeline(1, group).len(), 1);
     });
+}
+
+/// Runs a body over a kept corpus; how many inputs there were.
+fn over_corpus(name: &str, body: fn(&[u8])) -> usize {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/corpus/");
+    let mut inputs: Vec<_> = std::fs::read_dir(format!("{folder}{name}"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    inputs.sort();
+    for input in &inputs {
+        body(&std::fs::read(input).unwrap());
+    }
+    inputs.len()
+}
+
+/// Every input that the fuzz targets keep passes as a plain test: whatever was found once stays
+/// found.
+#[test]
+fn every_kept_input_of_the_fuzz_targets_passes() {
+    assert!(over_corpus("decode", conclave_testkit::fuzz::decode) >= 20);
+    assert!(over_corpus("group_inbound", conclave_testkit::fuzz::group_inbound) >= 20);
+    assert!(over_corpus("relay_protocol", conclave_testkit::fuzz_relay::relay_protocol) >= 20);
 }

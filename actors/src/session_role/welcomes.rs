@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use conclave_core::{
-    delivery::{Event, Uploaded},
+    delivery::Uploaded,
     group::{Group, Standing},
     keyring::{Gathering, Held, Invitation, KeyRing, WelcomeOutcome},
     session::LookUpId,
@@ -274,12 +274,7 @@ impl SessionRole {
         self.ring.number += 1;
         let number = self.ring.number;
         let shared = Arc::clone(&self.shared);
-        let joined: Vec<GroupId> = step.events().iter().filter_map(joined).collect();
-        let pending = self.shared.events.submit(step, also, move |stored| {
-            // Whoever hears of it finds the group.
-            for group in joined.iter().filter(|_| stored.is_ok()) {
-                shared.slot(*group);
-            }
+        let (pending, hold) = self.shared.events.submit(step, also, move |stored| {
             shared.tell_session(SessionInput::Stored(number, stored));
         });
         let run: Continuation = Box::new(move |role, stored| match stored {
@@ -297,14 +292,10 @@ impl SessionRole {
                 then(role, Err(error));
             }
         });
+        let run: Continuation = Box::new(move |role, stored| {
+            run(role, stored);
+            drop(hold);
+        });
         self.ring.pending = Some((number, run));
-    }
-}
-
-#[allow(clippy::wildcard_enum_match_arm, reason = "one of many events")]
-fn joined(event: &Event) -> Option<GroupId> {
-    match event {
-        Event::Joined { group, .. } => Some(*group),
-        _ => None,
     }
 }

@@ -14,7 +14,7 @@ use conclave_core::{
 };
 use conclave_proto::{
     Timestamp, Topic,
-    relay::{Answer, Goodbye, Request},
+    relay::{Answer, Delivery, Goodbye, Request},
 };
 use futures_util::StreamExt;
 use tokio::{
@@ -47,8 +47,21 @@ struct Connection {
     client: RelayClient,
     asked: BTreeMap<RequestId, Reply>,
     subscription: Option<Subscription>,
+    /// Marks that were sent, by the number that they were sent with, and what they mean.
+    marks: BTreeMap<u64, Mark>,
+    next_mark: u64,
+    /// An earlier subscription was let go of, and the relay has not said so yet: what still comes
+    /// is of that one.
+    leaving: bool,
     /// Why the connection ended.
     closed: Option<CloseReason>,
+}
+
+enum Mark {
+    /// The subscriber's own.
+    Theirs(u64),
+    /// Behind it nothing comes of a subscription that was let go of.
+    Left,
 }
 
 struct Subscription {
@@ -83,6 +96,9 @@ impl Driver {
                         client,
                         asked: BTreeMap::new(),
                         subscription: None,
+                        marks: BTreeMap::new(),
+                        next_mark: 0,
+                        leaving: false,
                         closed: None,
                     };
                     self.converse(&*link, connection, command).await;
@@ -123,7 +139,9 @@ impl Driver {
                     // The last handle is gone.
                     None => connection.client.end(),
                 },
-                change = next_change(&mut connection.subscription) => connection.change(change),
+                change = next_change(&mut connection.subscription), if !connection.leaving => {
+                    connection.change(change);
+                }
                 () = at(due) => { let now = self.now(); connection.client.handle_timeout(now); }
             }
         }
@@ -174,17 +192,51 @@ impl Connection {
         match change {
             Some(change) => {
                 subscription.note(&change);
-                self.client.watch(change);
+                match change {
+                    Watch::Mark(mark) => self.mark(Mark::Theirs(mark)),
+                    Watch::Add(_) | Watch::Remove(_) => self.client.watch(change),
+                }
             }
             None => self.let_go(),
         }
     }
 
-    /// Ends the present subscription, but not the connection.
+    /// Ends the present subscription, but not the connection. The next one begins when nothing
+    /// more can come of this one.
     fn let_go(&mut self) {
         if let Some(subscription) = self.subscription.take() {
             self.client.watch(Watch::Remove(subscription.topics.into_iter().collect()));
+            self.marks.clear();
+            self.mark(Mark::Left);
+            self.leaving = true;
             subscription.mailbox.end(unavailable());
+        }
+    }
+
+    fn mark(&mut self, mark: Mark) {
+        self.next_mark += 1;
+        self.marks.insert(self.next_mark, mark);
+        self.client.watch(Watch::Mark(self.next_mark));
+    }
+
+    /// Passes on what the subscription brought, if it is what was asked for.
+    fn deliver(&mut self, delivery: Delivery) {
+        let delivery = match delivery {
+            Delivery::CaughtUp(number) => match self.marks.remove(&number) {
+                Some(Mark::Theirs(mark)) => Delivery::CaughtUp(mark),
+                Some(Mark::Left) => {
+                    self.leaving = false;
+                    return;
+                }
+                None => return,
+            },
+            Delivery::Record(..) | Delivery::Head { .. } => delivery,
+        };
+        if let Some(subscription) = &self.subscription
+            && !self.leaving
+            && subscription.wants(&delivery)
+        {
+            subscription.mailbox.put(delivery);
         }
     }
 
@@ -195,11 +247,7 @@ impl Connection {
                 News::Opened(_) => {}
                 News::Answered(id, answer) => self.answer(id, Some(answer)),
                 News::Lost(id) => self.answer(id, None),
-                News::Delivered(delivery) => {
-                    if let Some(subscription) = &self.subscription {
-                        subscription.mailbox.put(delivery);
-                    }
-                }
+                News::Delivered(delivery) => self.deliver(delivery),
                 News::Closed(reason) => self.closed = Some(reason),
             }
         }
@@ -230,6 +278,15 @@ impl Connection {
 }
 
 impl Subscription {
+    fn wants(&self, delivery: &Delivery) -> bool {
+        match delivery {
+            Delivery::Record(topic, _) | Delivery::Head { topic, .. } => {
+                self.topics.contains(topic)
+            }
+            Delivery::CaughtUp(_) => true,
+        }
+    }
+
     fn note(&mut self, change: &Watch) {
         match change {
             Watch::Add(topics) => {

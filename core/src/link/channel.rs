@@ -229,6 +229,13 @@ impl Channel {
         self.settle(done)
     }
 
+    /// Bytes of memory that messages from the peer take which nobody has taken out yet, the one that
+    /// is not complete included.
+    #[must_use]
+    pub fn unread_bytes(&self) -> usize {
+        self.incoming.memory_bytes()
+    }
+
     /// Bytes of memory that the channel holds for messages in both directions.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {

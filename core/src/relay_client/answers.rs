@@ -1,7 +1,7 @@
 //! Between the words of the engine and those of the wire: requests made of calls, and answers
 //! turned into results. A relay is not trusted to answer what it was asked.
 
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::{collections::BTreeSet, vec::Vec};
 use core::time::Duration;
 
 use conclave_proto::{
@@ -16,9 +16,10 @@ use crate::delivery::{PublishOutcome, Refusal, Transmit, TransportError, Uploade
 pub(super) enum Shape {
     Hello,
     Published(usize),
-    /// Pages of these topics, none twice.
-    Pages(BTreeMap<Topic, Seq>),
-    Heads,
+    /// At most so many pages, of these topics from behind these places.
+    Pages(usize, BTreeSet<(Topic, Seq)>),
+    /// At most so many heads, of these topics.
+    Heads(usize, BTreeSet<Topic>),
     KeyPackages(usize),
     Uploaded,
     Inboxes(usize),
@@ -29,9 +30,13 @@ impl Shape {
         match request {
             Request::Publish(items) => Self::Published(items.len()),
             Request::Fetch { after, .. } => {
-                Self::Pages(after.iter().map(|(topic, at)| (topic.clone(), at.seq)).collect())
+                let places = after.iter().map(|(topic, at)| (topic.clone(), at.seq));
+                Self::Pages(after.len(), places.collect())
             }
-            Request::Heads(_) => Self::Heads,
+            Request::Heads(known) => {
+                let topics = known.iter().map(|(topic, _)| topic.clone());
+                Self::Heads(known.len(), topics.collect())
+            }
             Request::KeyPackages(of) => Self::KeyPackages(of.len()),
             Request::Upload(_) => Self::Uploaded,
             Request::Resolve(accounts) => Self::Inboxes(accounts.len()),
@@ -41,19 +46,20 @@ impl Shape {
     pub(super) fn fits(&self, answer: &Answer) -> bool {
         match (self, answer) {
             (Self::Hello, _) => false,
-            (_, Answer::Failed(_))
-            | (Self::Heads, Answer::Heads(_))
-            | (Self::Uploaded, Answer::Uploaded { .. }) => true,
+            (_, Answer::Failed(_)) | (Self::Uploaded, Answer::Uploaded { .. }) => true,
+            (Self::Heads(count, topics), Answer::Heads(heads)) => {
+                heads.len() <= *count && heads.iter().all(|(topic, _)| topics.contains(topic))
+            }
             (Self::Published(count), Answer::Published(outcomes)) => outcomes.len() == *count,
-            (Self::Pages(asked), Answer::Pages(pages)) => {
-                pages.len() <= asked.len() && pages.iter().all(|page| is_asked(page, asked))
+            (Self::Pages(count, asked), Answer::Pages(pages)) => {
+                pages.len() <= *count && pages.iter().all(|page| is_asked(page, asked))
             }
             (Self::KeyPackages(count), Answer::KeyPackages(found)) => found.len() == *count,
             (Self::Inboxes(count), Answer::Inboxes(found)) => found.len() == *count,
             (
                 Self::Published(_)
-                | Self::Pages(_)
-                | Self::Heads
+                | Self::Pages(..)
+                | Self::Heads(..)
                 | Self::KeyPackages(_)
                 | Self::Uploaded
                 | Self::Inboxes(_),
@@ -65,9 +71,12 @@ impl Shape {
 
 /// Whether a page belongs to a topic that was asked for, starts behind the reader's place and has
 /// no hole. Whether it extends the reader's hash chain is judged where the reader stands.
-fn is_asked(page: &TopicPage, asked: &BTreeMap<Topic, Seq>) -> bool {
-    let Some(from) = asked.get(&page.topic) else { return false };
-    let mut last = *from;
+fn is_asked(page: &TopicPage, asked: &BTreeSet<(Topic, Seq)>) -> bool {
+    let places = (page.topic.clone(), Seq(0))..=(page.topic.clone(), Seq(u64::MAX));
+    asked.range(places).any(|(_, from)| follows_without_hole(page, *from))
+}
+
+fn follows_without_hole(page: &TopicPage, mut last: Seq) -> bool {
     page.records.iter().all(|record: &Record| {
         let fits = record.prev == last && record.seq > last;
         last = record.seq;

@@ -28,7 +28,14 @@ pub(super) struct Dice {
 #[derive(Debug, Default)]
 pub(super) struct Wait {
     failures: u32,
-    due: Option<Timestamp>,
+    due: Option<Due>,
+}
+
+/// The end of a wait, and the time that it was last seen to have begun by.
+#[derive(Clone, Copy, Debug)]
+struct Due {
+    seen: Timestamp,
+    at: Timestamp,
 }
 
 impl Dice {
@@ -61,22 +68,25 @@ impl Wait {
 
     /// Something failed: not again before this.
     pub(super) fn fail(&mut self, now: Timestamp, least: Duration, dice: &mut Dice) {
-        self.due = Some(now.plus_ms(dice.wait_ms(self.failures, least)));
+        self.due = Some(Due { seen: now, at: now.plus_ms(dice.wait_ms(self.failures, least)) });
         self.failures = self.failures.saturating_add(1);
     }
 
     pub(super) fn is_due(&self, now: Timestamp) -> bool {
-        self.due.is_none_or(|due| due <= now)
+        self.due.is_none_or(|due| due.at <= now)
     }
 
-    pub(super) const fn due(&self) -> Option<Timestamp> {
-        self.due
+    pub(super) fn due(&self) -> Option<Timestamp> {
+        self.due.map(|due| due.at)
     }
 
-    /// A clock that went back must not turn a short wait into a long one.
-    pub(super) fn tame(&mut self, now: Timestamp, dice: &Dice) {
-        let latest = now.plus_ms(dice.longest());
-        self.due = self.due.map(|due| due.min(latest));
+    /// A clock that went back must not turn a short wait into a long one: it starts over.
+    pub(super) fn tame(&mut self, now: Timestamp) {
+        self.due = self.due.map(|due| {
+            let left = due.at.since_ms(due.seen);
+            let at = if now < due.seen { now.plus_ms(left) } else { due.at };
+            Due { seen: now.min(due.seen), at }
+        });
     }
 }
 
@@ -97,11 +107,11 @@ impl Backoff {
         self.wait.is_due(now)
     }
 
-    pub(super) const fn due(&self) -> Option<Timestamp> {
+    pub(super) fn due(&self) -> Option<Timestamp> {
         self.wait.due()
     }
 
     pub(super) fn tame(&mut self, now: Timestamp) {
-        self.wait.tame(now, &self.dice);
+        self.wait.tame(now);
     }
 }

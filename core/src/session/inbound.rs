@@ -11,7 +11,7 @@ use conclave_proto::{
     relay::{PageLimit, TopicPage},
 };
 
-use super::{Action, LookUpId, Session};
+use super::{Action, LookUpId, Session, SessionLimits};
 
 /// One topic.
 #[derive(Debug)]
@@ -26,7 +26,8 @@ pub(super) struct Inbound {
     held: VecDeque<Record>,
     /// The owner has records up to here and has not answered.
     with_owner: Option<Seq>,
-    fetching: bool,
+    /// From where a fetch is on its way.
+    fetching: Option<Cursor>,
     parked: Option<ParkedOwner>,
 }
 
@@ -51,7 +52,7 @@ impl Inbound {
             head: cursor.seq,
             held: VecDeque::new(),
             with_owner: None,
-            fetching: false,
+            fetching: None,
             parked: None,
         }
     }
@@ -67,7 +68,7 @@ impl Inbound {
             Some(parked) => !parked.collecting && !parked.trouble,
             None => self.end.seq >= self.head,
         };
-        read && self.held.is_empty() && self.with_owner.is_none() && !self.fetching
+        read && self.held.is_empty() && self.with_owner.is_none() && self.fetching.is_none()
     }
 
     pub(super) const fn is_parked(&self) -> bool {
@@ -79,18 +80,21 @@ impl Inbound {
         self.parked.as_ref().filter(|parked| !parked.collecting).map(|parked| parked.again)
     }
 
-    pub(super) fn tame(&mut self, latest: Timestamp) {
+    /// A clock that went back must not make a parked owner wait longer.
+    pub(super) fn tame(&mut self, now: Timestamp, limits: &SessionLimits) {
         if let Some(parked) = &mut self.parked {
-            parked.again = parked.again.min(latest);
+            let wait = if parked.trouble { limits.trouble_ms } else { limits.parked_ms };
+            parked.again = parked.again.min(now.plus_ms(wait));
         }
     }
 
-    /// Starts over for a parked owner that has waited long enough.
-    pub(super) fn wake(&mut self, now: Timestamp) {
+    /// Starts over for a parked owner that has waited long enough; the next time is `again`.
+    pub(super) fn wake(&mut self, now: Timestamp, again: Timestamp) {
         if let Some(parked) = &mut self.parked
             && parked.again <= now
         {
             parked.collecting = true;
+            parked.again = again;
         }
     }
 
@@ -156,12 +160,18 @@ impl Inbound {
             Some(parked) => parked.collecting && self.with_owner.is_none(),
             None => self.held.len() < held / 2,
         };
-        (wanted && !self.fetching && self.end.seq < self.head).then_some(self.end)
+        (wanted && self.fetching.is_none() && self.end.seq < self.head).then_some(self.end)
     }
 
     /// Takes a page; `None` if the log has nothing behind the place that was asked for.
     fn take_page(&mut self, asked: &Asked, page: Option<TopicPage>) {
-        self.fetching = false;
+        if self.fetching != Some(asked.from) {
+            // The topic was let go of and taken on again since.
+            return;
+        }
+        self.fetching = None;
+        // Whether the page says what follows the present place, and not an earlier one.
+        let mut confirmed = asked.from == self.end;
         let (records, head, more) = match page {
             Some(page) => (page.records, page.head.seq, page.more),
             None => (Vec::new(), self.end.seq, false),
@@ -172,7 +182,7 @@ impl Inbound {
             }
             // The relay shows another log than before. The owner is who can tell what that means,
             // so it gets to see it.
-            if self.held.is_empty() && self.with_owner.is_none() {
+            if core::mem::take(&mut confirmed) {
                 self.end = record.cursor();
                 self.held.push_back(record);
             }
@@ -190,7 +200,7 @@ impl Inbound {
         }
         if let Some(parked) = &mut self.parked {
             let complete = self.end.seq >= self.head || self.held.len() >= parked_records;
-            if !parked.collecting || !complete || self.fetching {
+            if !parked.collecting || !complete || self.fetching.is_some() {
                 return None;
             }
             parked.collecting = !self.held.is_empty();
@@ -208,12 +218,23 @@ type NextFetch = (Fetch, Vec<(Topic, Cursor)>, PageLimit);
 #[derive(Debug)]
 pub(super) enum Fetch {
     Topics(Vec<Asked>),
-    LookUp(LookUpId),
+    LookUp(LookUpId, Topic),
+}
+
+impl Fetch {
+    /// Whether it asked for records of a topic.
+    pub(super) fn is_of(&self, topic: &Topic) -> bool {
+        match self {
+            Self::Topics(asked) => asked.iter().any(|asked| asked.topic == *topic),
+            Self::LookUp(_, of) => of == topic,
+        }
+    }
 }
 
 #[derive(Debug)]
 pub(super) struct Asked {
     topic: Topic,
+    from: Cursor,
     /// How far the log was known to reach then.
     head: Seq,
 }
@@ -250,11 +271,12 @@ impl LookUps {
         self.asked.is_empty()
     }
 
-    /// The log is trimmed: whoever asks for its start finds nothing.
-    pub(super) fn forget(&mut self, topic: &Topic) {
-        for look_up in self.asked.values_mut().filter(|look_up| look_up.topic == *topic) {
-            look_up.left = 0;
-        }
+    /// The log is trimmed: whoever asks for what is gone finds nothing.
+    pub(super) fn forget(&mut self, topic: &Topic, first: Seq) -> Vec<LookUpId> {
+        let gone = |look_up: &LookUp| {
+            look_up.topic == *topic && look_up.after.seq.0.saturating_add(1) < first.0
+        };
+        self.asked.extract_if(.., |_, look_up| gone(look_up)).map(|(id, _)| id).collect()
     }
 
     fn next(&mut self) -> Option<(LookUpId, Topic, Cursor, u32)> {
@@ -298,7 +320,7 @@ impl Session {
     pub(super) fn fetch(&mut self, now: Timestamp) {
         for topic in self.parked.iter().cloned().collect::<Vec<_>>() {
             if let Some(inbound) = self.topics.get_mut(&topic) {
-                inbound.wake(now);
+                inbound.wake(now, now.plus_ms(self.limits.parked_ms));
             }
             self.deliver(&topic);
         }
@@ -318,7 +340,8 @@ impl Session {
         if let Some((id, topic, after, left)) = self.look_ups.next() {
             let usual = PageLimit::default();
             let limit = PageLimit { records: usual.records.min(left), ..usual };
-            return Some((Fetch::LookUp(id), Vec::from([(topic, after)]), limit));
+            let fetch = Fetch::LookUp(id, topic.clone());
+            return Some((fetch, Vec::from([(topic, after)]), limit));
         }
         let (mut asked, mut after) = (Vec::new(), Vec::new());
         for topic in &self.busy {
@@ -327,8 +350,8 @@ impl Session {
             }
             let Some(inbound) = self.topics.get_mut(topic) else { continue };
             if let Some(from) = inbound.wants(self.limits.held_records) {
-                inbound.fetching = true;
-                asked.push(Asked { topic: topic.clone(), head: inbound.head });
+                inbound.fetching = Some(from);
+                asked.push(Asked { topic: topic.clone(), from, head: inbound.head });
                 after.push((topic.clone(), from));
             }
         }
@@ -355,7 +378,7 @@ impl Session {
                     self.deliver(&asked.topic);
                 }
             }
-            Fetch::LookUp(look_up) => {
+            Fetch::LookUp(look_up, _) => {
                 if let Some(records) = self.look_ups.take_page(look_up, pages.into_iter().next()) {
                     self.actions.push_back(Action::Found { look_up, records });
                 }
@@ -368,12 +391,15 @@ impl Session {
         match fetch {
             Fetch::Topics(asked) => {
                 for asked in asked {
-                    if let Some(inbound) = self.topics.get_mut(&asked.topic) {
-                        inbound.fetching = false;
+                    let inbound = self.topics.get_mut(&asked.topic);
+                    if let Some(inbound) = inbound
+                        && inbound.fetching == Some(asked.from)
+                    {
+                        inbound.fetching = None;
                     }
                 }
             }
-            Fetch::LookUp(id) => {
+            Fetch::LookUp(id, _) => {
                 if let Some(look_up) = self.look_ups.asked.get_mut(&id) {
                     look_up.fetching = false;
                 }

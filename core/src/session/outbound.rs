@@ -69,7 +69,7 @@ impl Outbound {
 
     pub(super) fn tame(&mut self, now: Timestamp) {
         for queue in self.topics.values_mut() {
-            queue.wait.tame(now, &self.dice);
+            queue.wait.tame(now);
         }
     }
 
@@ -152,6 +152,7 @@ impl Queue {
         let rest = self.waiting.split_off(answers.len().min(self.waiting.len()));
         let called = core::mem::take(&mut self.waiting);
         let mut again = None;
+        let before = settled.len();
         for ((owner, transmit), outcome) in called.into_iter().zip(answers) {
             match outcome {
                 PublishOutcome::NotStored { retry_after } => {
@@ -172,10 +173,11 @@ impl Queue {
                 }
             }
         }
-        let progress = self.waiting.is_empty();
+        let progress = settled.len() > before;
         self.waiting.extend(rest);
         match again {
             Some(least) => self.wait.fail(now, least, dice),
+            // What stood in the way of the others, if anything did, is settled.
             None if progress => self.wait.reset(),
             // Only `Behind` without a reason: a service that does not keep its word is asked
             // again as slowly as one that fails.

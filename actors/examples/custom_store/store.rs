@@ -1,0 +1,187 @@
+//! A [`Store`] in one file: every commit is appended and synced, and opening reads them all.
+//!
+//! It never shrinks, so it is for small things; what it shows is how little a store has to be.
+//! A commit is `length ‖ checksum ‖ bytes`; one that a loss of power cut short is cut off.
+
+use std::{
+    collections::{BTreeMap, hash_map::DefaultHasher},
+    fs::{File, OpenOptions},
+    hash::Hasher,
+    io::{self, Read, Seek, SeekFrom, Write as _},
+    ops::ControlFlow,
+    path::Path,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use conclave_core::store::{
+    Claim, Direction, Key, Range, Store, StoreError, StoreLimits, Table, Visit, Write,
+};
+
+pub struct FileStore(Mutex<State>);
+
+struct State {
+    file: File,
+    /// Where the next commit goes.
+    end: u64,
+    claim: Option<Claim>,
+    records: BTreeMap<(Table, Vec<u8>), Vec<u8>>,
+}
+
+impl FileStore {
+    pub fn open(path: impl AsRef<Path>) -> io::Result<Self> {
+        let mut file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        let mut state = State { file, end: 0, claim: None, records: BTreeMap::new() };
+        let mut rest = &bytes[..];
+        while let Some(entry) = next_entry(&mut rest) {
+            state.apply(entry);
+            state.end += 12 + entry.len() as u64;
+        }
+        state.file.set_len(state.end)?;
+        Ok(Self(Mutex::new(state)))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Store for FileStore {
+    fn claim(&self, claim: Claim) -> Result<(), StoreError> {
+        let mut state = self.state();
+        state.append(&[&[CLAIM][..], &claim.0].concat())?;
+        state.claim = Some(claim);
+        Ok(())
+    }
+
+    fn commit(&self, claim: Claim, writes: &[Write]) -> Result<(), StoreError> {
+        self.limits().check(writes)?;
+        let mut state = self.state();
+        if state.claim != Some(claim) {
+            return Err(StoreError::Fenced);
+        }
+        let entry: Vec<u8> = writes.iter().flat_map(encode).collect();
+        if !entry.is_empty() {
+            state.append(&entry)?;
+            state.apply(&entry);
+        }
+        Ok(())
+    }
+
+    fn get(&self, table: Table, key: &Key) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.state().records.get(&(table, key.as_bytes().to_vec())).cloned())
+    }
+
+    fn scan(
+        &self,
+        table: Table,
+        range: Range<'_>,
+        direction: Direction,
+        visit: Visit<'_>,
+    ) -> Result<(), StoreError> {
+        let state = self.state();
+        let inside = |key: &[u8]| {
+            let Some(scope) = range.scope else { return true };
+            let Some(order) = key.strip_prefix(&scope[..]) else { return false };
+            range.from.is_none_or(|from| order >= from) && range.to.is_none_or(|to| order < to)
+        };
+        let mut found: Vec<_> =
+            state.records.iter().filter(|((of, key), _)| *of == table && inside(key)).collect();
+        if direction == Direction::Reverse {
+            found.reverse();
+        }
+        for ((_, key), value) in found {
+            if visit(key, value) == ControlFlow::Break(()) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn limits(&self) -> StoreLimits {
+        StoreLimits::UNLIMITED
+    }
+}
+
+impl State {
+    /// Durable when it returns. If anything fails, the next commit goes to the same place.
+    fn append(&mut self, entry: &[u8]) -> Result<(), StoreError> {
+        let bytes = [&entry.len().to_be_bytes()[4..], &checksum(entry), entry].concat();
+        self.file.seek(SeekFrom::Start(self.end)).map_err(|_| StoreError::Unavailable)?;
+        self.file.write_all(&bytes).map_err(|_| StoreError::Unknown)?;
+        self.file.sync_data().map_err(|_| StoreError::Unknown)?;
+        self.end += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn apply(&mut self, mut entry: &[u8]) {
+        while let Some((&kind, rest)) = entry.split_first() {
+            entry = rest;
+            match kind {
+                CLAIM => self.claim = take(&mut entry, 16).try_into().ok().map(Claim),
+                PUT => {
+                    let table = Table::ALL[usize::from(take(&mut entry, 1)[0])];
+                    let key = take_long(&mut entry).to_vec();
+                    self.records.insert((table, key), take_long(&mut entry).to_vec());
+                }
+                _ => {
+                    let table = Table::ALL[usize::from(take(&mut entry, 1)[0])];
+                    let key = take_long(&mut entry);
+                    let is_it =
+                        |of: &[u8]| if kind == DELETE { of == key } else { of.starts_with(key) };
+                    self.records.retain(|(of, stored), _| *of != table || !is_it(stored));
+                }
+            }
+        }
+    }
+}
+
+const CLAIM: u8 = 0;
+const PUT: u8 = 1;
+const DELETE: u8 = 2;
+const DELETE_SCOPE: u8 = 3;
+
+fn encode(write: &Write) -> Vec<u8> {
+    let at = |table: &Table| Table::ALL.iter().position(|other| other == table).unwrap_or(0) as u8;
+    match write {
+        Write::Put { table, key, value } => {
+            [&[PUT, at(table)][..], &long(key.as_bytes()), &long(value)].concat()
+        }
+        Write::Delete { table, key } => [&[DELETE, at(table)][..], &long(key.as_bytes())].concat(),
+        Write::DeleteScope { table, scope } => {
+            [&[DELETE_SCOPE, at(table)][..], &long(scope)].concat()
+        }
+    }
+}
+
+fn long(bytes: &[u8]) -> Vec<u8> {
+    [&(bytes.len() as u32).to_be_bytes(), bytes].concat()
+}
+
+fn take<'a>(from: &mut &'a [u8], len: usize) -> &'a [u8] {
+    let (taken, rest) = from.split_at(len);
+    *from = rest;
+    taken
+}
+
+fn take_long<'a>(from: &mut &'a [u8]) -> &'a [u8] {
+    let len = take(from, 4).try_into().map(u32::from_be_bytes).unwrap_or(0);
+    take(from, len as usize)
+}
+
+/// The next entry that is whole.
+fn next_entry<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let len = u32::from_be_bytes(rest.get(..4)?.try_into().ok()?) as usize;
+    let entry = rest.get(12..12 + len)?;
+    let whole = rest.get(4..12)? == checksum(entry) && !entry.is_empty();
+    *rest = rest.get(12 + len..)?;
+    whole.then_some(entry)
+}
+
+fn checksum(bytes: &[u8]) -> [u8; 8] {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(bytes);
+    hasher.finish().to_be_bytes()
+}

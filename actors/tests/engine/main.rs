@@ -1,0 +1,34 @@
+//! The engine as applications use it, over a relay in this process: one suite for every driver.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod talk;
+mod town;
+mod trouble;
+
+/// Every test of the suite, for each driver.
+macro_rules! suite {
+    ($driver:ident: $start:expr) => {
+        mod $driver {
+            suite! { @tests $start;
+                talk: people_talk, events_go_on_where_they_were_left, calls_come_from_anywhere,
+                    members_come_and_go, two_devices_of_one_person, many_groups_at_once,
+                    a_group_that_sleeps_wakes_up, wallets_found_inboxes, the_view_needs_no_queue,
+                    old_events_are_given_up;
+                trouble: a_restart_loses_nothing, a_message_waits_for_the_relay,
+                    a_store_that_fails_is_asked_again, a_second_engine_fences_the_first,
+                    a_full_group_pushes_back, nothing_works_before_registration_and_after_the_end,
+                    a_relay_that_restarts_loses_nothing, one_damaged_group_does_not_stop_others,
+            }
+        }
+    };
+    (@tests $start:expr; $($module:ident: $($name:ident),* $(,)?);*) => { $( $(
+        #[test]
+        fn $name() {
+            crate::$module::$name(&|| Box::new($start));
+        }
+    )* )* };
+}
+
+suite! { threads: conclave::driver::Threads::start(Some(2)).unwrap() }
+#[cfg(feature = "actix")]
+suite! { actors: conclave::driver::Actors::start(Some(2)).unwrap() }

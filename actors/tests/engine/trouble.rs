@@ -1,0 +1,189 @@
+//! What happens when something fails.
+
+use std::sync::Arc;
+
+use conclave::{
+    Class, Engine, Error,
+    core::store::{Key, Store, StoreError, Table, Write},
+};
+use conclave_store_memory::MemoryStore;
+use conclave_testkit::faulty_store::{Fault, Faulty};
+
+use crate::town::{NewDriver, Person, Town, open_group, quick, read, settle, shown, within};
+
+/// E4: an engine that is dropped and opened again on its store goes on where it was.
+pub(crate) fn a_restart_loses_nothing(driver: NewDriver<'_>) {
+    let town = Town::new(driver);
+    let (people, groups) = town.group_of(2);
+    for round in 0..5 {
+        groups[0].send(format!("round {round}")).wait().unwrap();
+    }
+    people[1].engine.shut_down();
+    groups[0].send("while away").wait().unwrap();
+    let engine = town.engine_on(Arc::clone(&people[1].store), quick());
+    let person = Person {
+        engine,
+        store: Arc::clone(&people[1].store),
+        account: people[1].account,
+        inbox: people[1].inbox,
+    };
+    assert_eq!(person.engine.inbox(), Some(person.inbox));
+    let group = person.engine.group(groups[0].id()).unwrap();
+    assert_eq!(read(&person, &group, 6).len(), 6);
+    group.send("back").wait().unwrap();
+    assert_eq!(read(&people[0], &groups[0], 7), read(&person, &group, 7));
+}
+
+/// G5: what is sent while the relay is gone goes out when it is back, in its order, once; also
+/// if the engine was restarted in between.
+pub(crate) fn a_message_waits_for_the_relay(driver: NewDriver<'_>) {
+    let town = Town::new(driver);
+    let (people, groups) = town.group_of(2);
+    groups[0].send("first").wait().unwrap();
+    settle(&groups[0]);
+    town.close_road();
+    for number in 0..10 {
+        groups[0].send(format!("offline {number}")).wait().unwrap();
+    }
+    people[0].engine.shut_down();
+    let engine = town.engine_on(Arc::clone(&people[0].store), quick());
+    let group = engine.group(groups[0].id()).unwrap();
+    assert_eq!(group.view().wait().unwrap().unsettled, 10);
+    town.open_road();
+    within(group.settled()).unwrap();
+    let expected: Vec<Vec<u8>> = std::iter::once(b"first".to_vec())
+        .chain((0..10).map(|number| format!("offline {number}").into_bytes()))
+        .collect();
+    assert_eq!(read(&people[1], &groups[1], 11), expected);
+}
+
+/// Scenario 50: a failed commit leaves memory as the disk is; the caller hears of it, and the next
+/// call works.
+pub(crate) fn a_store_that_fails_is_asked_again(driver: NewDriver<'_>) {
+    let town = Town::new(driver);
+    let other = town.person();
+    let store = Arc::new(Faulty::new(MemoryStore::new()));
+    let engine = town.engine_on(Arc::clone(&store) as Arc<dyn Store>, quick());
+    let account = conclave::AccountKey::generate().unwrap();
+    engine.register(account, 0).wait().unwrap();
+    engine.sync().wait().unwrap();
+    let group = engine.create_group(open_group()).wait().unwrap();
+    group.add(&[other.inbox]).wait().unwrap();
+    settle(&group);
+    let mut failures = 0;
+    for number in 0..20 {
+        store.restart();
+        let fault = [Fault::Refuse(StoreError::Unavailable), Fault::LoseAnswer][number % 2].clone();
+        store.fail_at(0, fault);
+        match group.send_once([u8::try_from(number).unwrap(); 16], format!("{number}")).wait() {
+            Ok(_) => {}
+            Err(error) => {
+                assert!(matches!(error, Error::Store(_)), "{error:?}");
+                failures += 1;
+            }
+        }
+        store.restart();
+    }
+    assert!(failures > 5, "{failures} of 20 calls met the fault");
+    store.disarm();
+    group.send("at last").wait().unwrap();
+    settle(&group);
+    let mine = shown(&group);
+    assert_eq!(mine.last().unwrap(), b"at last");
+    assert_eq!(read(&other, &group, mine.len()), mine);
+}
+
+/// E9, scenario 105: who opens the store later owns it; the older engine hears of it at its next
+/// call and damages nothing.
+pub(crate) fn a_second_engine_fences_the_first(driver: NewDriver<'_>) {
+    let town = Town::new(driver);
+    let (people, groups) = town.group_of(2);
+    let second = town.engine_on(Arc::clone(&people[0].store), quick());
+    let error = groups[0].send("from the older one").wait().unwrap_err();
+    assert_eq!(error, Error::Store(StoreError::Fenced));
+    let group = second.group(groups[0].id()).unwrap();
+    group.send("from the owner").wait().unwrap();
+    assert_eq!(read(&people[1], &groups[1], 1), [b"from the owner".to_vec()]);
+}
+
+/// Scenario 59: calls beyond what may wait are refused at once, and none that was taken is lost.
+pub(crate) fn a_full_group_pushes_back(driver: NewDriver<'_>) {
+    let town = Town::new(driver);
+    let one = town.person();
+    one.engine.shut_down();
+    let mut limits = quick();
+    limits.group_calls = 4;
+    let engine = town.engine_on(Arc::clone(&one.store), limits);
+    let group = engine.create_group(open_group()).wait().unwrap();
+    let calls: Vec<_> = (0..500).map(|number| group.send(format!("{number}"))).collect();
+    let (mut taken, mut busy) = (0, 0);
+    for call in calls {
+        match call.wait() {
+            Ok(_) => taken += 1,
+            Err(error) => {
+                assert_eq!((error.class(), &error), (Class::Transient, &Error::Busy));
+                busy += 1;
+            }
+        }
+    }
+    assert!(busy > 0, "500 calls at once fit into a queue of 4");
+    within(group.settled()).unwrap();
+    assert_eq!(shown(&group).len(), taken);
+}
+
+/// Typed answers, no hanging.
+pub(crate) fn nothing_works_before_registration_and_after_the_end(driver: NewDriver<'_>) {
+    let town = Town::new(driver);
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let engine: Engine = town.engine_on(store, quick());
+    assert_eq!(engine.sync().wait(), Err(Error::NotRegistered));
+    let error = engine.create_group(open_group()).wait().unwrap_err();
+    assert_eq!(error, Error::NotRegistered);
+    let one = town.person();
+    let group = one.engine.create_group(open_group()).wait().unwrap();
+    let unknown = conclave::InboxId([9; 32]);
+    assert_eq!(group.add(&[unknown]).wait(), Err(Error::UnknownInbox(unknown)));
+    one.engine.shut_down();
+    one.engine.shut_down();
+    assert_eq!(group.send("too late").wait(), Err(Error::Closed));
+    assert_eq!(one.engine.sync().wait(), Err(Error::Closed));
+    assert_eq!(within(one.engine.events(one.engine.last_event()).next_event()), Ok(None));
+}
+
+/// R4: connections break in the middle of everything; what was sent arrives once.
+pub(crate) fn a_relay_that_restarts_loses_nothing(driver: NewDriver<'_>) {
+    let town = Town::new(driver);
+    let (people, groups) = town.group_of(2);
+    for round in 0..10 {
+        for number in 0..5 {
+            groups[round % 2].send(format!("{round}.{number}")).wait().unwrap();
+        }
+        town.restart_relay();
+    }
+    groups.iter().for_each(settle);
+    let (one, other) = (read(&people[0], &groups[0], 50), read(&people[1], &groups[1], 50));
+    assert_eq!(one.len(), 50);
+    assert_eq!(one, other);
+}
+
+/// Scenario 58: a group whose records are damaged is an error of its own.
+pub(crate) fn one_damaged_group_does_not_stop_others(driver: NewDriver<'_>) {
+    let town = Town::new(driver);
+    let (people, groups) = town.group_of(2);
+    let healthy = people[0].engine.create_group(open_group()).wait().unwrap();
+    healthy.add(&[people[1].inbox]).wait().unwrap();
+    settle(&healthy);
+    people[0].engine.shut_down();
+    let claim = conclave::core::store::Claim([3; 16]);
+    let store = &people[0].store;
+    store.claim(claim).unwrap();
+    let key = Key::new(groups[0].id().0, &[2]);
+    let damage = Write::Put { table: Table::Group, key, value: b"junk".to_vec() };
+    store.commit(claim, &[damage]).unwrap();
+    let engine = town.engine_on(Arc::clone(store), quick());
+    let damaged = engine.group(groups[0].id()).unwrap();
+    assert!(matches!(damaged.send("hello").wait(), Err(Error::Load(_))));
+    let healthy = engine.group(healthy.id()).unwrap();
+    healthy.send("still here").wait().unwrap();
+    assert_eq!(read(&people[1], &healthy, 1), [b"still here".to_vec()]);
+}

@@ -1,0 +1,4 @@
+//! Any bytes as any wire type.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| conclave_testkit::fuzz::decode(bytes));
