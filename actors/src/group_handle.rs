@@ -9,7 +9,6 @@ use futures_util::future::try_join_all;
 use crate::{
     call::{Call, Reply, give},
     error::Error,
-    events::Events,
     gather,
     group_role::{Command, GroupInput},
     shared::{GroupSlot, Shared},
@@ -111,23 +110,11 @@ impl GroupHandle {
         Ok(read_messages(&*self.shared.store, self.slot.id, after, limit)?)
     }
 
-    /// Answers when nothing of this group waits any more: every wish has ended, and every own
-    /// message has its place in the log.
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub async fn settled(&self) -> Result<(), Error> {
-        let mut events = Events::new(Arc::clone(&self.shared.events), self.shared.events.end());
-        loop {
-            // Not the view at hand: the group may be about to change it.
-            let view = self.command(|reply| Command::View { reply }).await?;
-            if view.wishes == 0 && view.unsettled == 0 {
-                return Ok(());
-            }
-            if events.next_event().await?.is_none() {
-                return Err(Error::Closed);
-            }
-        }
+    /// Answers when nothing of this group's own is on its way any more: every wish has ended, every
+    /// message has its place in the log, and every Welcome is at the relay. Waits as long as the
+    /// relay cannot be reached.
+    pub fn settled(&self) -> Call<()> {
+        self.command(|reply| Command::Settle { reply })
     }
 
     fn command<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Call<T> {

@@ -13,7 +13,7 @@ use conclave_core::{
     step::{Durable, Effects, Step},
     store::StoreError,
 };
-use conclave_proto::{InboxId, IntentId, MessageId, Record, Timestamp, TransmitId};
+use conclave_proto::{InboxId, IntentId, MessageId, Record, Seq, Timestamp, TransmitId};
 
 use crate::{
     call::{Reply, give},
@@ -52,6 +52,7 @@ pub(crate) enum Command {
     Remove { who: Vec<InboxId>, reply: Reply<IntentId> },
     UpdateKeys { reply: Reply<IntentId> },
     View { reply: Reply<Arc<GroupView>> },
+    Settle { reply: Reply<()> },
 }
 
 type Continuation = Box<dyn FnOnce(&mut GroupRole, Result<Durable, StoreError>) + Send>;
@@ -63,6 +64,8 @@ pub(crate) struct GroupRole {
     view: Option<Arc<GroupView>>,
     /// Who wants to see it once everything is stored.
     viewers: Vec<Reply<Arc<GroupView>>>,
+    /// Who waits until nothing of its own is on its way.
+    settlers: Vec<Reply<()>>,
     /// What waits for the store, in the order it was handed in.
     pending: VecDeque<(u64, Continuation)>,
     number: u64,
@@ -84,6 +87,7 @@ impl GroupRole {
             value: None,
             view: None,
             viewers: Vec::new(),
+            settlers: Vec::new(),
             pending: VecDeque::new(),
             number: 0,
             reading: false,
@@ -148,6 +152,13 @@ impl GroupRole {
                 }
                 self.show();
             }
+            Command::Settle { reply } => {
+                match self.load_value() {
+                    Ok(()) => self.settlers.push(reply),
+                    Err(error) => give(reply, Err(error)),
+                }
+                self.show();
+            }
         }
     }
 
@@ -172,6 +183,7 @@ impl GroupRole {
         let rest = records.split_off(records.len().min(most));
         let now = now_of(&self.shared);
         let Some(group) = self.loaded() else { return self.answer_session() };
+        let (place, was_parked) = (group.cursor().seq, group.standing().parked().is_some());
         let step = group.handle_records(now, &records);
         self.drive(step, move |role, taken| match taken {
             // One of them breaks the library: one by one, it is only that one.
@@ -184,9 +196,22 @@ impl GroupRole {
                 role.value = None;
                 role.answer_session();
             }
+            Ok(Taken { parked: Some(_), .. }) if role.has_parked(place, was_parked) => {
+                // What stands behind the commit has come along with it, perhaps: the group looks
+                // for evidence in what it is shown next.
+                records.extend(rest);
+                role.read(records, most);
+            }
             Ok(_) if !rest.is_empty() => role.read(rest, most),
             Ok(_) | Err(_) => role.answer_session(),
         });
+    }
+
+    /// Whether the group stands before a commit that it did not stand before.
+    fn has_parked(&self, place: Seq, was_parked: bool) -> bool {
+        self.value.as_ref().is_some_and(|group| {
+            group.standing().parked().is_some() && (!was_parked || group.cursor().seq > place)
+        })
     }
 
     /// Tells the session where the group stands.
@@ -308,6 +333,11 @@ impl GroupRole {
             for viewer in self.viewers.drain(..) {
                 give(viewer, Ok(Arc::clone(&view)));
             }
+            if group.is_settled() {
+                for settler in self.settlers.drain(..) {
+                    give(settler, Ok(()));
+                }
+            }
             self.slot.show(Some(view));
         }
     }
@@ -331,6 +361,8 @@ impl GroupRole {
         tracing::error!("a group's value was lost to a bug and is loaded again");
         self.value = None;
         self.pending.clear();
+        self.viewers.clear();
+        self.settlers.clear();
         let _ = catch_unwind(AssertUnwindSafe(|| self.answer_session()));
     }
 
@@ -355,6 +387,9 @@ impl GroupRole {
             return Next::Wait;
         }
         let idle = Duration::from_millis(self.shared.limits.idle_ms);
+        if !self.settlers.is_empty() {
+            self.busy = Instant::now();
+        }
         let rest = idle.saturating_sub(self.busy.elapsed());
         if rest.is_zero() {
             return self.end();

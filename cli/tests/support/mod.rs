@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader, Read as _, Write as _},
+    io::{BufRead as _, BufReader, Write as _},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, ExitStatus, Stdio},
     sync::{
@@ -17,36 +17,36 @@ use std::{
 use serde_json::Value;
 
 /// Generous: a machine may be busy with something else.
-pub const PATIENCE: Duration = Duration::from_secs(240);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a process came to.
 #[derive(Debug)]
-pub struct Output {
-    pub status: ExitStatus,
-    pub out: String,
-    pub err: String,
+pub(crate) struct Output {
+    pub(crate) status: ExitStatus,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 impl Output {
     /// Each line of its output as JSON.
-    pub fn json(&self) -> Vec<Value> {
+    pub(crate) fn json(&self) -> Vec<Value> {
         self.out.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
     }
 
-    pub fn code(&self) -> i32 {
+    pub(crate) fn code(&self) -> i32 {
         self.status.code().expect("it ended by itself")
     }
 }
 
 /// A process that ends with the test.
-pub struct Running {
+pub(crate) struct Running {
     child: Child,
     lines: mpsc::Receiver<String>,
-    pub input: Option<ChildStdin>,
+    pub(crate) input: Option<ChildStdin>,
 }
 
 impl Running {
-    pub fn start(args: &[&str]) -> Self {
+    pub(crate) fn start(args: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_conclave"));
         command.args(args).env_remove("CONCLAVE_DATA").env_remove("RUST_LOG");
         let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -65,12 +65,12 @@ impl Running {
     }
 
     /// The next line that it prints.
-    pub fn line(&self) -> String {
+    pub(crate) fn line(&self) -> String {
         self.lines.recv_timeout(PATIENCE).expect("a line is printed in time")
     }
 
     /// Lines until one satisfies a question; gives that one.
-    pub fn line_that(&self, is_it: impl Fn(&str) -> bool) -> String {
+    pub(crate) fn line_that(&self, is_it: impl Fn(&str) -> bool) -> String {
         loop {
             let line = self.line();
             if is_it(&line) {
@@ -79,18 +79,18 @@ impl Running {
         }
     }
 
-    pub fn write(&mut self, line: &str) {
+    pub(crate) fn write(&mut self, line: &str) {
         let input = self.input.as_mut().expect("its input is open");
         writeln!(input, "{line}").expect("it reads");
         input.flush().expect("it reads");
     }
 
-    pub fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
     /// Waits until it has closed its output, and for its end.
-    pub fn ended(mut self) -> ExitStatus {
+    pub(crate) fn ended(mut self) -> ExitStatus {
         drop(self.input.take());
         loop {
             match self.lines.recv_timeout(PATIENCE) {
@@ -122,7 +122,7 @@ impl Drop for Mortal {
 }
 
 /// Runs the program to its end.
-pub fn run(args: &[&str]) -> Output {
+pub(crate) fn run(args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_conclave"));
     command.args(args).env_remove("CONCLAVE_DATA").env_remove("RUST_LOG");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -136,7 +136,7 @@ pub fn run(args: &[&str]) -> Output {
 }
 
 /// Runs the program, which has to succeed.
-pub fn done(args: &[&str]) -> Output {
+pub(crate) fn done(args: &[&str]) -> Output {
     let output = run(args);
     assert_eq!(output.code(), 0, "{args:?}: {output:?}");
     output
@@ -153,10 +153,10 @@ fn read(mut from: impl std::io::Read + Send + 'static) -> mpsc::Receiver<String>
 }
 
 /// A folder that is removed with the value.
-pub struct Folder(PathBuf);
+pub(crate) struct Folder(PathBuf);
 
 impl Folder {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("conclave-cli-test-{}-{number}", std::process::id());
@@ -165,12 +165,12 @@ impl Folder {
         Self(path)
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 
     /// A path in it.
-    pub fn join(&self, name: &str) -> String {
+    pub(crate) fn join(&self, name: &str) -> String {
         self.0.join(name).to_str().expect("a readable path").to_owned()
     }
 }
@@ -182,14 +182,14 @@ impl Drop for Folder {
 }
 
 /// A relay process.
-pub struct Relay {
-    pub running: Running,
-    pub address: String,
-    pub fingerprint: String,
+pub(crate) struct Relay {
+    pub(crate) running: Running,
+    pub(crate) address: String,
+    pub(crate) fingerprint: String,
 }
 
 impl Relay {
-    pub fn start(folder: &Folder) -> Self {
+    pub(crate) fn start(folder: &Folder) -> Self {
         let data = folder.join("relay");
         let running =
             Running::start(&["relay", "--listen", "127.0.0.1:0", "--data", &data, "--json"]);
@@ -199,7 +199,7 @@ impl Relay {
     }
 
     /// Makes an installation; gives its inbox.
-    pub fn init(&self, data: &str, more: &[&str]) -> String {
+    pub(crate) fn init(&self, data: &str, more: &[&str]) -> String {
         let (address, fingerprint) = (&self.address, &self.fingerprint);
         let mut args =
             vec!["init", "--relay", address, "--fingerprint", fingerprint, "--data", data];

@@ -160,6 +160,12 @@ impl Group {
         self.outbox.values().filter(|outgoing| outgoing.message().is_some()).count()
     }
 
+    /// Whether nothing of its own is on its way: no wish, no message, no Welcome.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.intents.is_empty() && self.outbox.is_empty()
+    }
+
     /// Who computes its steps, for the committer.
     #[must_use]
     pub const fn lineage(&self) -> Lineage {
