@@ -63,7 +63,7 @@ fn account(path: &Path) -> Result<AccountKey, Failure> {
         return Ok(AccountKey::from_bytes(secret.as_slice().try_into()?));
     }
     let account = AccountKey::generate()?;
-    fs::write(path, &*account.to_bytes())?;
+    fs::write(path, *account.to_bytes())?;
     Ok(account)
 }
 

@@ -1,4 +1,8 @@
 //! `conclave`: end-to-end encrypted groups on the command line.
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "whatever else a child answers or an error says, the program only reports it"
+)]
 #![forbid(unsafe_code)]
 
 mod args;

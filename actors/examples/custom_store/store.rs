@@ -122,12 +122,12 @@ impl State {
             match kind {
                 CLAIM => self.claim = take(&mut entry, 16).try_into().ok().map(Claim),
                 PUT => {
-                    let table = Table::ALL[usize::from(take(&mut entry, 1)[0])];
+                    let table = take_table(&mut entry);
                     let key = take_long(&mut entry).to_vec();
                     self.records.insert((table, key), take_long(&mut entry).to_vec());
                 }
                 _ => {
-                    let table = Table::ALL[usize::from(take(&mut entry, 1)[0])];
+                    let table = take_table(&mut entry);
                     let key = take_long(&mut entry);
                     let is_it =
                         |of: &[u8]| if kind == DELETE { of == key } else { of.starts_with(key) };
@@ -164,6 +164,12 @@ fn take<'a>(from: &mut &'a [u8], len: usize) -> &'a [u8] {
     let (taken, rest) = from.split_at(len);
     *from = rest;
     taken
+}
+
+/// Entries carry a checksum, so there is no table here that was not written.
+fn take_table(from: &mut &[u8]) -> Table {
+    let at = take(from, 1).first().copied().unwrap_or_default();
+    Table::ALL.get(usize::from(at)).copied().unwrap_or(Table::Meta)
 }
 
 fn take_long<'a>(from: &mut &'a [u8]) -> &'a [u8] {
