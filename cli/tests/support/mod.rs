@@ -17,7 +17,7 @@ use std::{
 use serde_json::Value;
 
 /// Generous: a machine may be busy with something else.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What a process came to.
 #[derive(Debug)]
