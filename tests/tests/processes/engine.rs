@@ -107,8 +107,11 @@ impl Engine {
 
     /// Everything that needs no answer from outside.
     fn work(&mut self) {
-        self.load();
         self.clerk.pump(&mut self.device, now());
+        // What was read may have settled all that was on its way, and nothing else would come.
+        while self.load() {
+            self.clerk.pump(&mut self.device, now());
+        }
         while let Some(call) = self.clerk.next_call() {
             self.make(call);
         }
@@ -128,11 +131,13 @@ impl Engine {
     }
 
     /// Under load a few messages are always on their way, and keys are renewed now and then.
-    fn load(&mut self) {
-        let Some(id) = self.group().filter(|_| self.loaded) else { return };
+    /// Whether something was sent.
+    fn load(&mut self) -> bool {
+        let Some(id) = self.group().filter(|_| self.loaded) else { return false };
+        let before = self.sent;
         while self.device.groups[&id].unsettled_messages() < 4 {
             if !self.send(id) {
-                return;
+                break;
             }
             if self.sent.is_multiple_of(25)
                 && self.device.groups[&id].pending_intents().count() == 0
@@ -140,16 +145,19 @@ impl Engine {
                 self.step(id, |group| group.update_keys(now()).ok());
             }
         }
+        self.sent > before
     }
 
     /// Whether the message was taken.
     fn send(&mut self, id: GroupId) -> bool {
-        self.sent += 1;
         let content = format!("{} of engine {}", self.sent, self.number).into_bytes();
         let sent: Option<MessageId> =
             self.step(id, |group| group.send(now(), random(), content).ok());
+        let Some(message) = sent else { return false };
+        self.sent += 1;
         // The step was stored before.
-        sent.inspect(|message| say(&format!("durable {}", hex(&message.0)))).is_some()
+        say(&format!("durable {}", hex(&message.0)));
+        true
     }
 
     fn step<T>(
