@@ -280,6 +280,8 @@ impl GroupRole {
             Ok(proof) => {
                 let released = pending.release(proof);
                 role.release(released.effects);
+                // Whoever hears of it finds it done.
+                role.show();
                 then(role, Ok(released.reply));
             }
             Err(error) => {
@@ -290,7 +292,6 @@ impl GroupRole {
         });
         let run: Continuation = Box::new(move |role, stored| {
             run(role, stored);
-            role.show();
             drop(hold);
         });
         self.pending.push_back((number, run));
@@ -330,6 +331,7 @@ impl GroupRole {
         if let Some(group) = &self.value {
             let view = Arc::new(GroupView::of(group, self.view.as_deref()));
             self.view = Some(Arc::clone(&view));
+            self.slot.show(Some(Arc::clone(&view)));
             for viewer in self.viewers.drain(..) {
                 give(viewer, Ok(Arc::clone(&view)));
             }
@@ -338,7 +340,6 @@ impl GroupRole {
                     give(settler, Ok(()));
                 }
             }
-            self.slot.show(Some(view));
         }
     }
 

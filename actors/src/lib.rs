@@ -8,6 +8,45 @@
 //!
 //! What the core decides is stored, sent and told here; nothing here decides anything about
 //! messages, keys or members.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use conclave::{AccountKey, Engine, GroupConfig, Seq};
+//! # use conclave_relay::{Founding, Host, HostLimits, Logs, RelayLimits, RelayStore, Service};
+//! use conclave_store_memory::MemoryStore;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let logs = Logs::in_memory(&Founding::from_random(&[7; 48]), RelayLimits::default())?;
+//! # let service = Service::new(RelayStore::start(logs)?, RelayLimits::default());
+//! # let relay = Arc::new(Host::new(service, HostLimits::default()));
+//! // A store and a way to the relay; `quic::RelayAddress` for one that is somewhere else.
+//! let alice = Engine::builder().store(MemoryStore::new()).delivery(relay.local()).open()?;
+//! alice.register(AccountKey::generate()?, 0).wait()?;
+//!
+//! let group = alice.create_group(GroupConfig::default()).wait()?;
+//! group.send("a note to myself").wait()?;
+//! group.settled().wait()?;
+//! assert_eq!(group.messages(Seq(0), 10)?.len(), 1);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Waiting
+//!
+//! Every call gives a [`Call`]: a future for any runtime, with [`Call::wait`] for a plain thread.
+//! What was asked for happens whether or not anybody waits.
+//!
+//! # What an answer means
+//!
+//! An answer comes when the step that it belongs to is stored, so a crash does not take it back.
+//! That a message is stored is not that it has arrived: [`GroupHandle::settled`] and the event
+//! [`Event::Message`] with `own` say so.
+//!
+//! # Without a part of it
+//!
+//! The features `actix`, `quic`, `redb`, `memory` and `wallets` can each be left out; without
+//! `actix`, plain threads drive the engine.
 #![forbid(unsafe_code)]
 
 mod account;
