@@ -82,6 +82,7 @@ impl Drop for Hold {
         drop(numbers);
         self.log.visible.fetch_max(visible, Ordering::SeqCst);
         self.log.wake();
+        self.log.trim(visible);
     }
 }
 
@@ -152,11 +153,9 @@ impl EventLog {
             set.extend([Write::Put { table: Table::Event, key: key(numbers.next), value }]);
             numbers.next += 1;
         }
-        let last = numbers.next - 1;
         numbers.held.insert(first);
         self.writer.submit(set, answer);
         drop(numbers);
-        self.trim(last);
         Some(Hold { log: Arc::clone(self), first })
     }
 

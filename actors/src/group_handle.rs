@@ -97,7 +97,7 @@ impl GroupHandle {
     pub fn view(&self) -> Call<Arc<GroupView>> {
         match self.slot.view() {
             Some(view) => Call::ready(Ok(view)),
-            None => self.command(|reply| Command::View { reply }),
+            None => self.question(|reply| Command::View { reply }),
         }
     }
 
@@ -114,7 +114,17 @@ impl GroupHandle {
     /// message has its place in the log, and every Welcome is at the relay. Waits as long as the
     /// relay cannot be reached.
     pub fn settled(&self) -> Call<()> {
-        self.command(|reply| Command::Settle { reply })
+        self.question(|reply| Command::Settle { reply })
+    }
+
+    /// What only asks is not refused for a full queue: it waits its turn.
+    fn question<T>(&self, question: impl FnOnce(Reply<T>) -> Command) -> Call<T> {
+        if self.shared.is_stopping() {
+            return Call::ready(Err(Error::Closed));
+        }
+        let (reply, call) = Call::new();
+        self.shared.tell_group(&self.slot, GroupInput::Command(question(reply)));
+        call
     }
 
     fn command<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Call<T> {
