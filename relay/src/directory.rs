@@ -7,9 +7,9 @@ use ed25519_dalek::{Signature, VerifyingKey};
 use redb::{ReadTransaction, ReadableTable, WriteTransaction};
 
 use crate::append::AppendError;
-use crate::failure::Failure;
 use crate::format::{self, HEADS, PACKAGES};
 use crate::staging::Refused;
+use conclave_redb_file::Failure;
 
 /// An upload whose signature holds. Checking needs no log and is done before the writer's turn.
 #[derive(Clone, Debug)]

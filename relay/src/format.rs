@@ -1,18 +1,18 @@
 //! What makes a database a relay's logs: its tables, a magic and a version.
 
 use conclave_proto::{ChainHash, Cursor, Record, Seq, Topic, TransmitId};
-use redb::{
-    Database, Durability, ReadableDatabase, ReadableTable, TableDefinition, TableError,
-    WriteTransaction,
-};
+use conclave_redb_file::{Failure, FileError, Kind, Marks, checked};
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 use zeroize::Zeroizing;
 
-use crate::failure::{Failure, checked};
 use crate::founding::{Founding, Signer};
-use crate::open::OpenError;
 
 /// The version of the stored format that this crate reads and writes.
 pub(crate) const VERSION: u32 = 1;
+
+/// How a relay's logs are told from other files.
+pub(crate) const KIND: Kind =
+    Kind { table: RELAY, magic: b"conclave relay logs", version: VERSION };
 
 /// A table of bytes.
 pub(crate) type Bytes = TableDefinition<'static, &'static [u8], &'static [u8]>;
@@ -113,44 +113,21 @@ pub(crate) fn head(
     found.map_or(Ok(Head::START), |bytes| Head::decode(bytes.value()))
 }
 
-/// Makes a database without tables a relay's, in one commit.
-pub(crate) fn initialise(db: &Database, founding: &Founding) -> Result<(), OpenError> {
-    let transaction = checked(|| -> Result<_, Failure> {
-        let transaction = begin(db, true)?;
-        {
-            let mut relay = transaction.open_table(RELAY)?;
-            relay.insert(MAGIC_KEY, MAGIC)?;
-            relay.insert(VERSION_KEY, VERSION.to_be_bytes().as_slice())?;
-            relay.insert(INCARNATION_KEY, founding.incarnation.as_slice())?;
-            relay.insert(SECRET_KEY, founding.key.as_slice())?;
-        }
-        for table in [HEADS, RECORDS, IDENTITIES, PACKAGES] {
-            transaction.open_table(table)?;
-        }
-        transaction.open_table(IDS)?;
-        transaction.open_table(ACCOUNTS)?;
-        Ok(transaction)
-    })?;
-    Ok(checked(|| transaction.commit())?)
-}
-
-/// Whether a database is a relay's that this crate knows; changes nothing.
-pub(crate) fn check(db: &impl ReadableDatabase) -> Result<(), OpenError> {
-    checked(|| verdict(db))?
-}
-
-/// Whether a database holds no table at all.
-pub(crate) fn is_blank(db: &Database) -> Result<bool, OpenError> {
-    let blank = checked(|| -> Result<_, Failure> {
-        let reading = db.begin_read()?;
-        Ok(reading.list_tables()?.next().is_none()
-            && reading.list_multimap_tables()?.next().is_none())
-    })?;
-    Ok(blank)
+/// What a relay's file holds from the beginning: who the relay is, and its tables, empty.
+pub(crate) fn found(transaction: &WriteTransaction, founding: &Founding) -> Result<(), Failure> {
+    let mut relay = transaction.open_table(RELAY)?;
+    relay.insert(INCARNATION_KEY, founding.incarnation.as_slice())?;
+    relay.insert(SECRET_KEY, founding.key.as_slice())?;
+    for table in [HEADS, RECORDS, IDENTITIES, PACKAGES] {
+        transaction.open_table(table)?;
+    }
+    transaction.open_table(IDS)?;
+    transaction.open_table(ACCOUNTS)?;
+    Ok(())
 }
 
 /// Who the relay is.
-pub(crate) fn signer(db: &Database) -> Result<Signer, OpenError> {
+pub(crate) fn signer(db: &Database) -> Result<Signer, FileError> {
     let signer = checked(|| -> Result<_, Failure> {
         let relay = db.begin_read()?.open_table(RELAY)?;
         let incarnation = relay.get(INCARNATION_KEY)?.ok_or(Failure::Damaged)?;
@@ -162,42 +139,9 @@ pub(crate) fn signer(db: &Database) -> Result<Signer, OpenError> {
     Ok(signer)
 }
 
-/// Starts a commit that is durable when it returns. With `quick` the file opens at once after a
-/// crash, without being read as a whole, as long as it is the last commit.
-pub(crate) fn begin(db: &Database, quick: bool) -> Result<WriteTransaction, Failure> {
-    let mut transaction = db.begin_write()?;
-    transaction.set_durability(Durability::Immediate).map_err(|_| Failure::Stopped)?;
-    transaction.set_quick_repair(quick);
-    Ok(transaction)
-}
-
-/// Outside, what is wrong with the medium; inside, what is wrong with the contents.
-fn verdict(db: &impl ReadableDatabase) -> Result<Result<(), OpenError>, Failure> {
-    let relay = match db.begin_read()?.open_table(RELAY) {
-        Ok(relay) => relay,
-        Err(TableError::Storage(error)) => return Err(error.into()),
-        Err(_) => return Ok(Err(OpenError::NotARelay)),
-    };
-    if relay.get(MAGIC_KEY)?.is_none_or(|magic| magic.value() != MAGIC) {
-        return Ok(Err(OpenError::NotARelay));
-    }
-    let Some(version) = relay.get(VERSION_KEY)? else {
-        return Err(Failure::Damaged);
-    };
-    let version = version.value().try_into().map_err(|_| Failure::Damaged)?;
-    Ok(match u32::from_be_bytes(version) {
-        VERSION => Ok(()),
-        found => Err(OpenError::UnknownVersion { found }),
-    })
-}
-
-const RELAY: TableDefinition<'static, &'static str, &'static [u8]> =
-    TableDefinition::new("conclave-relay");
-const MAGIC_KEY: &str = "magic";
-const VERSION_KEY: &str = "version";
+const RELAY: Marks = TableDefinition::new("conclave-relay");
 const INCARNATION_KEY: &str = "incarnation";
 const SECRET_KEY: &str = "secret";
-const MAGIC: &[u8] = b"conclave relay logs";
 
 #[cfg(test)]
 mod tests {

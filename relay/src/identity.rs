@@ -11,10 +11,10 @@ use conclave_proto::{
 use redb::{ReadTransaction, ReadableTable, WriteTransaction};
 
 use crate::append::AppendError;
-use crate::failure::Failure;
 use crate::format::{ACCOUNTS, IDENTITIES};
 use crate::limits::ACCOUNT_KEY_BYTES;
 use crate::staging::Refused;
+use conclave_redb_file::Failure;
 
 /// Folds an entry onto an inbox's log, and lets the directory follow. An entry that readers would
 /// skip is refused: it could only cost them time.

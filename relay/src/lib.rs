@@ -33,7 +33,6 @@
 
 mod append;
 mod connection;
-mod create;
 mod directory;
 mod failure;
 mod format;

@@ -10,6 +10,7 @@ use conclave_proto::{
     identity::Account,
     relay::{PageLimit, TopicPage},
 };
+use conclave_redb_file::{Failure, begin, checked, guarded};
 use redb::backends::InMemoryBackend;
 use redb::{
     Database, ReadTransaction, ReadableDatabase, ReadableTableMetadata, StorageBackend,
@@ -17,14 +18,13 @@ use redb::{
 };
 
 use crate::append::{Append, AppendError, Appended, Call};
-use crate::create::create;
 use crate::directory::{self, CheckedUpload, Uploaded};
-use crate::failure::{Failure, checked, guarded};
-use crate::format::{self, HEADS, PACKAGES, RECORDS};
+use crate::failure::{of_read, of_write};
+use crate::format::{self, HEADS, KIND, PACKAGES, RECORDS};
 use crate::founding::{Founding, RelayIdentity, Signer};
 use crate::identity;
 use crate::limits::RelayLimits;
-use crate::open::{self, OpenError};
+use crate::open::OpenError;
 use crate::read::{self, ReadError, Reading, Stop};
 use crate::staging::{Done, Job, Staged, stage};
 
@@ -84,7 +84,7 @@ impl Logs {
     /// # Errors
     /// [`OpenError`]. A file of somebody else keeps its bytes.
     pub fn open(path: impl AsRef<Path>, limits: RelayLimits) -> Result<Self, OpenError> {
-        Self::of(open::open(path.as_ref(), limits.cache_bytes)?, limits)
+        Self::of(KIND.open(path.as_ref(), limits.cache_bytes)?, limits)
     }
 
     /// Opens the logs in a file, or creates them if there is no file at all.
@@ -105,7 +105,7 @@ impl Logs {
             Err(OpenError::Missing) => {}
             opened => return opened,
         }
-        create(path, founding)?;
+        KIND.create(path, |transaction| format::found(transaction, founding))?;
         Self::open(path, limits)
     }
 
@@ -118,7 +118,8 @@ impl Logs {
         founding: &Founding,
         limits: RelayLimits,
     ) -> Result<Self, OpenError> {
-        Self::of(open::open_backend(backend, founding, limits.cache_bytes)?, limits)
+        let found = |transaction: &WriteTransaction| format::found(transaction, founding);
+        Self::of(KIND.open_backend(backend, limits.cache_bytes, found)?, limits)
     }
 
     /// Logs that are gone with the value.
@@ -215,7 +216,7 @@ impl Logs {
         let mut writing = self.writing();
         let (transaction, staged) = match self.stage(&mut jobs) {
             Ok(staged) => staged,
-            Err(failure) => return fail(&jobs, failure.of_write()),
+            Err(failure) => return fail(&jobs, of_write(&failure)),
         };
         if !staged.dirty {
             // What is found to be stored already was made durable by the commit that stored it.
@@ -234,7 +235,7 @@ impl Logs {
     /// Does everything up to the commit itself; nothing that fails here has stored anything.
     fn stage(&self, jobs: &mut [Job]) -> Result<(WriteTransaction, Staged), Failure> {
         checked(|| {
-            let transaction = format::begin(&self.db, false)?;
+            let transaction = begin(&self.db, false)?;
             let staged = stage(&transaction, &self.limits, jobs)?;
             Ok::<_, Failure>((transaction, staged))
         })
@@ -261,7 +262,7 @@ impl Logs {
             return Ok(());
         }
         let transaction =
-            checked(|| format::begin(&self.db, true)).map_err(|failure| failure.of_write())?;
+            checked(|| begin(&self.db, true)).map_err(|failure| of_write(&failure))?;
         if !finish(transaction) {
             return Err(AppendError::Unknown);
         }
@@ -299,7 +300,7 @@ impl Logs {
             Some(Err(Stop::Truncated { topic, first })) => {
                 Err(ReadError::Truncated { topic, first })
             }
-            Some(Err(Stop::Failed(failure))) => Err(failure.of_read()),
+            Some(Err(Stop::Failed(failure))) => Err(of_read(&failure)),
             None => Err(ReadError::Corrupt),
         }
     }
@@ -349,7 +350,7 @@ impl Logs {
         &self,
         look: impl FnOnce(&ReadTransaction) -> Result<T, Failure>,
     ) -> Result<T, ReadError> {
-        checked(|| look(&self.snapshot()?)).map_err(|failure: Failure| failure.of_read())
+        checked(|| look(&self.snapshot()?)).map_err(|failure: Failure| of_read(&failure))
     }
 
     fn snapshot(&self) -> Result<ReadTransaction, Failure> {

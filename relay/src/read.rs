@@ -10,9 +10,9 @@ use conclave_proto::{
 use ed25519_dalek::Signer as _;
 use redb::{ReadOnlyTable, ReadTransaction};
 
-use crate::failure::Failure;
 use crate::format::{self, HEADS, Head, RECORDS};
 use crate::founding::Signer;
+use conclave_redb_file::Failure;
 
 /// Why logs could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]

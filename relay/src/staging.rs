@@ -7,10 +7,10 @@ use redb::{ReadableTable, Table, WriteTransaction};
 
 use crate::append::{Append, AppendError, Appended, Call};
 use crate::directory::{self, CheckedUpload, Uploaded};
-use crate::failure::Failure;
 use crate::format::{self, HEADS, Head, IDS, RECORDS};
 use crate::identity;
 use crate::limits::RelayLimits;
+use conclave_redb_file::Failure;
 
 /// Something to do in a commit.
 #[derive(Clone, Debug)]

@@ -6,9 +6,11 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
+
+use conclave_redb_file::private_file;
 
 /// The process that has a store open.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,15 +83,6 @@ fn note_of(path: &Path) -> Option<PathBuf> {
     let mut name = OsString::from(path.file_name()?);
     name.push(".holder");
     Some(path.with_file_name(name))
-}
-
-/// Options for a file that must not exist yet and that only its owner may read.
-pub(crate) fn private_file() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options
 }
 
 /// Whether there is such a process. Where that cannot be looked up, the note is believed.

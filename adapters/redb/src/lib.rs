@@ -53,7 +53,6 @@
 //! [`StoreError::Full`]: conclave_core::store::StoreError::Full
 #![forbid(unsafe_code)]
 
-mod create;
 mod failure;
 mod format;
 mod holder;

@@ -1,14 +1,13 @@
-//! Opening a file, and everything that can be in the way.
+//! Why a file does not open, in the words of a store.
 
 use std::error::Error;
 use std::fmt;
-use std::io::{Error as IoError, ErrorKind};
+use std::io::Error as IoError;
 use std::path::Path;
 
 use conclave_core::{BlockedOn, Class};
-use redb::{Builder, Database, DatabaseError, StorageBackend};
+use conclave_redb_file::FileError;
 
-use crate::failure::{Failure, guarded, is_full};
 use crate::format;
 use crate::holder::Holder;
 
@@ -53,7 +52,7 @@ impl OpenError {
         }
     }
 
-    fn naming_holder_of(mut self, path: &Path) -> Self {
+    pub(crate) fn naming_holder_of(mut self, path: &Path) -> Self {
         if let Self::InUse { holder } = &mut self {
             *holder = Holder::of(path);
         }
@@ -92,107 +91,38 @@ impl Error for OpenError {
     }
 }
 
-impl From<IoError> for OpenError {
-    #[allow(clippy::wildcard_enum_match_arm, reason = "errors of others grow")]
-    fn from(error: IoError) -> Self {
-        match error.kind() {
-            ErrorKind::NotFound => Self::Missing,
-            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => Self::ReadOnly(error),
-            // The database says `InvalidData` where its own magic is missing.
-            ErrorKind::InvalidData | ErrorKind::IsADirectory => Self::NotAStore,
-            ErrorKind::UnexpectedEof => Self::Damaged,
-            _ if is_full(&error) => Self::Full(error),
-            _ => Self::Io(error),
-        }
-    }
-}
-
-impl From<Failure> for OpenError {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Io(error) => error.into(),
-            Failure::Damaged => Self::Damaged,
-            Failure::Stopped => Self::Io(IoError::other("the database stopped")),
-        }
-    }
-}
-
-impl From<DatabaseError> for OpenError {
-    #[allow(clippy::wildcard_enum_match_arm, reason = "errors of others grow")]
-    fn from(error: DatabaseError) -> Self {
+impl From<FileError> for OpenError {
+    fn from(error: FileError) -> Self {
         match error {
-            DatabaseError::DatabaseAlreadyOpen
-            | DatabaseError::LockProtocolMismatch
-            | DatabaseError::TransactionInProgress => Self::InUse { holder: None },
-            // No store was ever written in an older format of the database.
-            DatabaseError::UpgradeRequired(_) => Self::NotAStore,
-            DatabaseError::Storage(error) => Failure::from(error).into(),
-            _ => Self::Io(IoError::other("the database could not be opened")),
+            FileError::Missing => Self::Missing,
+            FileError::InUse => Self::InUse { holder: None },
+            FileError::Foreign => Self::NotAStore,
+            FileError::UnknownVersion { found } => Self::UnknownVersion { found },
+            FileError::Damaged => Self::Damaged,
+            FileError::ReadOnly(error) => Self::ReadOnly(error),
+            FileError::Full(error) => Self::Full(error),
+            FileError::Io(error) => Self::Io(error),
         }
     }
 }
-
-/// Opens a file that exists and is a store.
-pub(crate) fn open(path: &Path) -> Result<Database, OpenError> {
-    open_unnamed(path).map_err(|error| error.naming_holder_of(path))
-}
-
-fn open_unnamed(path: &Path) -> Result<Database, OpenError> {
-    refuse_foreign(path)?;
-    let db = open_guarded(|| builder().open(path))?;
-    format::check(&db)?;
-    Ok(db)
-}
-
-/// Opens a device, which becomes a store if nothing was ever stored on it.
-pub(crate) fn open_backend(backend: impl StorageBackend) -> Result<Database, OpenError> {
-    let db = open_guarded(|| builder().create_with_backend(backend))?;
-    if format::is_blank(&db)? {
-        format::initialise(&db)?;
-    }
-    format::check(&db)?;
-    Ok(db)
-}
-
-/// Opening for writing marks the file, so a file of somebody else is looked at read-only first.
-///
-/// A file that was not closed cannot be looked at that way. It has to be recovered before it is
-/// known whose it is, and recovering changes no record.
-fn refuse_foreign(path: &Path) -> Result<(), OpenError> {
-    match guarded(|| builder().open_read_only(path)) {
-        Some(Ok(db)) => format::check(&db),
-        Some(Err(_)) | None => Ok(()),
-    }
-}
-
-fn open_guarded(
-    open: impl FnOnce() -> Result<Database, DatabaseError>,
-) -> Result<Database, OpenError> {
-    guarded(open).ok_or(OpenError::Damaged)?.map_err(OpenError::from)
-}
-
-fn builder() -> Builder {
-    let mut builder = Builder::new();
-    builder.set_cache_size(CACHE_BYTES);
-    builder
-}
-
-/// The hot pages of an engine are a few MB; the database's own default of 1 GiB is for servers.
-const CACHE_BYTES: usize = 32 * 1024 * 1024;
 
 #[cfg(test)]
 mod tests {
+    use std::io::ErrorKind;
+
+    use redb::DatabaseError;
+
     use super::*;
 
     #[test]
     fn what_the_system_says_becomes_what_a_driver_can_act_on() {
-        let class = |kind: ErrorKind| OpenError::from(IoError::from(kind)).class();
+        let class = |kind: ErrorKind| OpenError::from(FileError::from(IoError::from(kind))).class();
         assert_eq!(class(ErrorKind::StorageFull), Class::Blocked(BlockedOn::Space));
         assert_eq!(class(ErrorKind::PermissionDenied), Class::Permanent);
         assert_eq!(class(ErrorKind::ReadOnlyFilesystem), Class::Permanent);
         assert_eq!(class(ErrorKind::NotFound), Class::Permanent);
         assert_eq!(class(ErrorKind::Interrupted), Class::Transient);
-        let in_use = OpenError::from(DatabaseError::DatabaseAlreadyOpen);
+        let in_use = OpenError::from(FileError::from(DatabaseError::DatabaseAlreadyOpen));
         assert_eq!(in_use.class(), Class::Blocked(BlockedOn::Ownership));
         let newer = OpenError::UnknownVersion { found: 2 };
         assert_eq!(newer.class(), Class::Blocked(BlockedOn::Upgrade));

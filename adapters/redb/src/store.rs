@@ -11,11 +11,12 @@ use redb::{
     WriteTransaction,
 };
 
-use crate::failure::{Failure, checked, guarded};
-use crate::format;
+use crate::failure::{of_read, of_write};
+use crate::format::{self, KIND, found};
 use crate::holder::Note;
-use crate::open::{self, OpenError};
+use crate::open::OpenError;
 use crate::range::Bounds;
+use conclave_redb_file::{Failure, begin, checked, guarded};
 
 /// A store in one file, or on a device of yours.
 ///
@@ -27,6 +28,9 @@ pub struct RedbStore {
     _note: Option<Note>,
     db: Database,
 }
+
+/// The hot pages of an engine are a few MB; the database's own default of 1 GiB is for servers.
+const CACHE_BYTES: usize = 32 * 1024 * 1024;
 
 impl RedbStore {
     /// What every [`RedbStore`] takes.
@@ -49,8 +53,10 @@ impl RedbStore {
     /// [`OpenError`]. A file that is no store keeps its bytes, except that a database of another
     /// program that had crashed gets recovered, as its own program would do.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
-        let db = open::open(path.as_ref())?;
-        Ok(Self { _note: Note::leave(path.as_ref()), db })
+        let path = path.as_ref();
+        let opened = KIND.open(path, CACHE_BYTES).map_err(OpenError::from);
+        let db = opened.map_err(|error| error.naming_holder_of(path))?;
+        Ok(Self { _note: Note::leave(path), db })
     }
 
     /// Opens the store in a file, or creates it if there is no file at all.
@@ -66,7 +72,7 @@ impl RedbStore {
             Err(OpenError::Missing) => {}
             opened => return opened,
         }
-        crate::create::create(path)?;
+        KIND.create(path, found)?;
         Self::open(path)
     }
 
@@ -79,7 +85,7 @@ impl RedbStore {
     /// [`OpenError`]. If creating was interrupted, the device may be left as one that is no store;
     /// files do not have that problem.
     pub fn with_backend(backend: impl StorageBackend) -> Result<Self, OpenError> {
-        Ok(Self { _note: None, db: open::open_backend(backend)? })
+        Ok(Self { _note: None, db: KIND.open_backend(backend, CACHE_BYTES, found)? })
     }
 
     fn table(&self, table: Table) -> Result<Records, Failure> {
@@ -95,7 +101,7 @@ impl RedbStore {
         &self,
         prepare: impl FnOnce(&WriteTransaction) -> Result<(), StoreError>,
     ) -> Result<WriteTransaction, StoreError> {
-        let transaction = checked(|| format::begin(&self.db)).map_err(Failure::of_write)?;
+        let transaction = checked(|| begin(&self.db, true)).map_err(of_write)?;
         // Dropping the transaction aborts it.
         guarded(|| prepare(&transaction)).unwrap_or(Err(StoreError::Corrupt))?;
         Ok(transaction)
@@ -104,21 +110,20 @@ impl RedbStore {
 
 impl Store for RedbStore {
     fn claim(&self, claim: Claim) -> Result<(), StoreError> {
-        let transaction = self.prepare(|transaction| {
-            format::set_claim(transaction, claim).map_err(Failure::of_write)
-        })?;
+        let transaction =
+            self.prepare(|transaction| format::set_claim(transaction, claim).map_err(of_write))?;
         finish(transaction)
     }
 
     fn commit(&self, claim: Claim, writes: &[Write]) -> Result<(), StoreError> {
         Self::LIMITS.check(writes)?;
         if writes.is_empty() {
-            let stored = checked(|| self.stored_claim()).map_err(Failure::of_read)?;
+            let stored = checked(|| self.stored_claim()).map_err(of_read)?;
             return same(stored, claim);
         }
         let transaction = self.prepare(|transaction| {
-            same(format::claim_in(transaction).map_err(Failure::of_write)?, claim)?;
-            apply(transaction, writes).map_err(Failure::of_write)
+            same(format::claim_in(transaction).map_err(of_write)?, claim)?;
+            apply(transaction, writes).map_err(of_write)
         })?;
         finish(transaction)
     }
@@ -128,7 +133,7 @@ impl Store for RedbStore {
             let found = self.table(table)?.get(key.as_bytes())?;
             Ok(found.map(|value| value.value().to_vec()))
         })
-        .map_err(Failure::of_read)
+        .map_err(of_read)
     }
 
     fn scan(
@@ -144,12 +149,12 @@ impl Store for RedbStore {
         let found = checked(|| -> Result<_, Failure> {
             Ok(self.table(table)?.range::<&[u8]>(bounds.as_slices())?)
         });
-        let mut found = found.map_err(Failure::of_read)?;
+        let mut found = found.map_err(of_read)?;
         match direction {
             Direction::Forward => visit_all(|| found.next(), visit),
             Direction::Reverse => visit_all(|| found.next_back(), visit),
         }
-        .map_err(Failure::of_read)
+        .map_err(of_read)
     }
 
     fn limits(&self) -> StoreLimits {

@@ -6,34 +6,52 @@ use std::io::{Error as IoError, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use redb::WriteTransaction;
 use redb::backends::FileBackend;
 
-use crate::failure::guarded;
-use crate::founding::Founding;
-use crate::open::{OpenError, open_backend};
+use crate::failure::{Failure, guarded};
+use crate::kind::Kind;
+use crate::open::FileError;
 
-/// Creates a relay's logs at a path. If a file is there in the end, made here or by somebody else at the
-/// same time, that is fine: it is the one to open.
-///
-/// A crash leaves no half of them under the path, at most a file beside it that is never looked at.
-pub(crate) fn create(path: &Path, founding: &Founding) -> Result<(), OpenError> {
-    let draft = draft_of(path)?;
-    let created = fill(&draft, founding).and_then(|()| Ok(publish(&draft, path)?));
-    let removed = fs::remove_file(&draft);
-    created?;
-    match removed {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
-        Ok(()) | Err(_) => Ok(()),
+impl Kind {
+    /// Creates a file of this kind; `found` makes what it holds from the beginning. If a file is
+    /// there in the end, made here or by somebody else at the same time, that is fine: it is the
+    /// one to open.
+    ///
+    /// A crash leaves no half file under the path, at most one beside it that is never looked at.
+    ///
+    /// # Errors
+    /// [`FileError`].
+    pub fn create(
+        &self,
+        path: &Path,
+        found: impl FnOnce(&WriteTransaction) -> Result<(), Failure>,
+    ) -> Result<(), FileError> {
+        let draft = draft_of(path)?;
+        let created = self.fill(&draft, found).and_then(|()| Ok(publish(&draft, path)?));
+        let removed = fs::remove_file(&draft);
+        created?;
+        match removed {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    fn fill(
+        &self,
+        draft: &Path,
+        found: impl FnOnce(&WriteTransaction) -> Result<(), Failure>,
+    ) -> Result<(), FileError> {
+        let file = private_file().open(draft)?;
+        let db = self.open_backend(FileBackend::new(file)?, DRAFT_CACHE_BYTES, found)?;
+        guarded(|| db.close()).ok_or(FileError::Damaged)??;
+        File::open(draft)?.sync_all()?;
+        Ok(())
     }
 }
 
-fn fill(draft: &Path, founding: &Founding) -> Result<(), OpenError> {
-    let file = private_file().open(draft)?;
-    let db = open_backend(FileBackend::new(file)?, founding, DRAFT_CACHE_BYTES)?;
-    guarded(|| db.close()).ok_or(OpenError::Damaged)??;
-    File::open(draft)?.sync_all()?;
-    Ok(())
-}
+/// A draft holds a few small tables.
+const DRAFT_CACHE_BYTES: usize = 1024 * 1024;
 
 /// Gives the draft its name without ever replacing a file.
 fn publish(draft: &Path, path: &Path) -> Result<(), IoError> {
@@ -61,9 +79,9 @@ fn sync_folder(_path: &Path) -> Result<(), IoError> {
 }
 
 /// A name beside the path that no other creator uses.
-fn draft_of(path: &Path) -> Result<PathBuf, OpenError> {
+fn draft_of(path: &Path) -> Result<PathBuf, FileError> {
     static DRAFTS: AtomicU32 = AtomicU32::new(0);
-    let name = path.file_name().ok_or(OpenError::NotARelay)?;
+    let name = path.file_name().ok_or(FileError::Foreign)?;
     let mut draft = OsString::from(name);
     let number = DRAFTS.fetch_add(1, Ordering::Relaxed);
     draft.push(format!(".new-{}-{number}", std::process::id()));
@@ -71,13 +89,11 @@ fn draft_of(path: &Path) -> Result<PathBuf, OpenError> {
 }
 
 /// Options for a file that must not exist yet and that only its owner may read.
-fn private_file() -> OpenOptions {
+#[must_use]
+pub fn private_file() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options
 }
-
-/// A draft holds a few small tables.
-const DRAFT_CACHE_BYTES: usize = 1024 * 1024;
