@@ -167,7 +167,8 @@ impl Names {
     ) -> Result<(), Error> {
         let topic = Topic::Identity(self.inbox);
         for _ in 0..ATTEMPTS {
-            let log = gather::identity_log(&*shared.delivery, self.inbox).await?;
+            let delivery = shared.delivery()?;
+            let log = gather::identity_log(&*delivery, self.inbox).await?;
             let state = read_log(self.inbox, None, log.iter().map(|record| &record.payload[..]));
             if state.as_ref().is_some_and(|s| s.installations.contains_key(&installation.id())) {
                 return Ok(());
@@ -177,7 +178,7 @@ impl Names {
             let id = transmit_id(&topic, &payload);
             let expect = Some(log.last().map_or(Seq(0), |record| record.seq));
             let transmit = Transmit { topic: topic.clone(), id, expect, payload };
-            match shared.delivery.publish(vec![transmit]).await.pop() {
+            match delivery.publish(vec![transmit]).await.pop() {
                 Some(PublishOutcome::Accepted { .. }) => return Ok(()),
                 Some(PublishOutcome::Refused(Refusal::Conflict { .. } | Refusal::Behind)) => {}
                 Some(PublishOutcome::Refused(_)) => return Err(Error::Refused),

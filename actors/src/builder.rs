@@ -15,6 +15,7 @@ use crate::{
     engine::Engine,
     events::EventLog,
     index::{self, StoredInstallation},
+    lent::{LentDelivery, LentStore},
     limits::EngineLimits,
     session_role::SessionInput,
     shared::{Parts, Shared},
@@ -162,8 +163,10 @@ impl Builder {
         let mut entropy = Entropy::new(self.entropy);
         let claim = Claim(entropy.step().map_err(|_| OpenError::Entropy)?.array());
         store.claim(claim)?;
-        let writer = Writer::spawn(Arc::clone(&store), claim)?;
-        let events = EventLog::open(Arc::clone(&store), writer.handle(), self.limits.events)?;
+        let store = Arc::new(LentStore::new(store));
+        let lent: Arc<dyn Store> = Arc::<LentStore>::clone(&store);
+        let writer = Writer::spawn(Arc::clone(&lent), claim)?;
+        let events = EventLog::open(lent, writer.handle(), self.limits.events)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("conclave network")
@@ -174,7 +177,7 @@ impl Builder {
             None => default_driver()?,
         };
         let shared = Shared::new(Parts {
-            delivery,
+            delivery: LentDelivery::new(delivery),
             clock: self.clock,
             driver,
             limits: self.limits,

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     sync::{Arc, Mutex},
+    time::{Duration, Instant},
 };
 
 use conclave_core::{
@@ -106,7 +107,7 @@ impl Engine {
 
     /// Inboxes of accounts, as the relay's directory has them: a hint that nobody vouches for.
     pub fn find(&self, accounts: Vec<Account>) -> Call<Vec<Option<InboxId>>> {
-        self.ask(move |shared| async move { Ok(shared.delivery.resolve(accounts).await?) })
+        self.ask(move |shared| async move { Ok(shared.delivery()?.resolve(accounts).await?) })
     }
 
     /// Founds a group with this installation as its only member.
@@ -161,8 +162,10 @@ impl Engine {
         call
     }
 
-    /// Ends the engine: what was handed in is stored, threads end, the store is let go of.
-    /// Blocks until then, so not for the threads of an event loop. Twice is fine.
+    /// Ends the engine: what was handed in is stored, threads end, the store is let go of (also
+    /// if handles of groups are left: they answer [`Error::Closed`]), and the relay is told, for
+    /// at most half a second. Blocks until then, so not for the threads of an event loop. Twice is
+    /// fine.
     pub fn shut_down(&self) {
         self.0.shut_down();
     }
@@ -185,7 +188,7 @@ impl Engine {
 async fn create_group(shared: &Arc<Shared>, config: GroupConfig) -> Result<GroupHandle, Error> {
     let installation = shared.installation.get().cloned().ok_or(Error::NotRegistered)?;
     let inbox = installation.inbox();
-    let log = gather::identity_log(&*shared.delivery, inbox).await?;
+    let log = gather::identity_log(&*shared.delivery()?, inbox).await?;
     let identity = read_log(inbox, None, log.iter().map(|record| &record.payload[..]));
     let identity = identity.ok_or(Error::UnknownInbox(inbox))?;
     let load = shared.next_load();
@@ -211,16 +214,33 @@ async fn stored(shared: &Shared, step: Step<Group>) -> Result<Group, Error> {
 
 impl Inner {
     fn shut_down(&self) {
-        let Some(writer) = lock(&self.writer).take() else { return };
+        // Held until the end: a second caller returns when there is nothing left, too.
+        let mut writer = lock(&self.writer);
+        let Some(writer) = writer.take() else { return };
         self.shared.stop();
         self.shared.driver.shut_down();
         writer.shutdown();
         self.shared.events.close();
+        self.shared.delivery.give_back();
+        self.shared.store.give_back();
         if let Some(runtime) = lock(&self.runtime).take() {
+            say_goodbye(&runtime);
             runtime.shutdown_background();
         }
     }
 }
+
+/// Lets the delivery service, which nobody holds any more, end its connections: a relay that is
+/// told need not find out by itself.
+fn say_goodbye(runtime: &Runtime) {
+    let begun = Instant::now();
+    while runtime.metrics().num_alive_tasks() > 0 && begun.elapsed() < GOODBYE {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Several round trips; a relay that does not answer is not waited for.
+const GOODBYE: Duration = Duration::from_millis(500);
 
 impl Drop for Inner {
     fn drop(&mut self) {

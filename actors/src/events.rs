@@ -262,7 +262,11 @@ impl Events {
                 self.cursor = *at;
                 return Ok(Some(told));
             }
-            let more = self.log.read(self.cursor)?;
+            let more = match self.log.read(self.cursor) {
+                // The store has been let go of.
+                Err(_) if lock(&self.log.readers).closed => return Ok(None),
+                more => more?,
+            };
             // A hole at the end is nothing that anybody missed.
             if let [Told::Lagged(at)] = more.as_slice()
                 && *at == self.log.end()
@@ -279,8 +283,8 @@ impl Events {
         }
     }
 
-    /// What comes next; `None` once the engine is shut down and everything was read. Waits on
-    /// this thread.
+    /// What comes next; `None` once the engine is shut down: what was not read by then is read
+    /// from the next engine on this store. Waits on this thread.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -288,8 +292,8 @@ impl Events {
         futures_executor::block_on(self.next_event())
     }
 
-    /// What comes next; `None` once the engine is shut down and everything was read. Works in any
-    /// runtime; dropping the future loses nothing.
+    /// What comes next; `None` once the engine is shut down, as for
+    /// [`wait_event`](Self::wait_event). Works in any runtime; dropping the future loses nothing.
     ///
     /// # Errors
     /// [`StoreError`].

@@ -105,9 +105,10 @@ impl GroupHandle {
     /// has. Reads the store on this thread.
     ///
     /// # Errors
-    /// [`Error::Store`].
+    /// [`Error::Store`], or [`Error::Closed`] once the engine is shut down.
     pub fn messages(&self, after: Seq, limit: usize) -> Result<Vec<(Seq, StoredMessage)>, Error> {
-        Ok(read_messages(&*self.shared.store, self.slot.id, after, limit)?)
+        read_messages(&*self.shared.store, self.slot.id, after, limit)
+            .map_err(|error| if self.shared.is_stopping() { Error::Closed } else { error.into() })
     }
 
     /// Answers when nothing of this group's own is on its way any more: every wish has ended, every
@@ -148,7 +149,6 @@ impl GroupHandle {
 }
 
 async fn candidates(shared: &Shared, inboxes: &[InboxId]) -> Result<Vec<Candidate>, Error> {
-    let now = shared.now();
-    try_join_all(inboxes.iter().map(|inbox| gather::candidate(&*shared.delivery, now, *inbox)))
-        .await
+    let (now, delivery) = (shared.now(), shared.delivery()?);
+    try_join_all(inboxes.iter().map(|inbox| gather::candidate(&*delivery, now, *inbox))).await
 }

@@ -61,6 +61,7 @@ mod gather;
 mod group_handle;
 mod group_role;
 mod index;
+mod lent;
 mod limits;
 mod post;
 #[cfg(feature = "quic")]

@@ -11,15 +11,16 @@ use std::{
 
 use conclave_core::{
     delivery::DeliveryService, entropy::Entropy, group::Group, installation::Installation,
-    store::Store,
 };
 use conclave_proto::{GroupId, Timestamp};
 
 use crate::{
     clock::Clock,
     driver::Driver,
+    error::Error,
     events::EventLog,
     group_role::{GroupInput, GroupRole},
+    lent::{LentDelivery, LentStore},
     limits::EngineLimits,
     post::Post,
     session_role::{SessionInput, SessionRole},
@@ -28,8 +29,8 @@ use crate::{
 };
 
 pub(crate) struct Shared {
-    pub(crate) store: Arc<dyn Store>,
-    pub(crate) delivery: Arc<dyn DeliveryService>,
+    pub(crate) store: Arc<LentStore>,
+    pub(crate) delivery: LentDelivery,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) driver: Arc<dyn Driver>,
     pub(crate) limits: EngineLimits,
@@ -65,8 +66,8 @@ impl GroupSlot {
 
 /// What a builder brings.
 pub(crate) struct Parts {
-    pub(crate) store: Arc<dyn Store>,
-    pub(crate) delivery: Arc<dyn DeliveryService>,
+    pub(crate) store: Arc<LentStore>,
+    pub(crate) delivery: LentDelivery,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) driver: Arc<dyn Driver>,
     pub(crate) limits: EngineLimits,
@@ -98,6 +99,11 @@ impl Shared {
 
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// What carries envelopes, for one call.
+    pub(crate) fn delivery(&self) -> Result<Arc<dyn DeliveryService>, Error> {
+        self.delivery.get().ok_or(Error::Closed)
     }
 
     /// A number that no value of this engine was loaded under before.

@@ -42,9 +42,11 @@ impl SessionRole {
         let (changes, receiver) = mpsc::unbounded();
         let room = Arc::new(Semaphore::new(self.shared.limits.delivered.max(1)));
         self.subscription = Some(Subscription { number, changes, room: Arc::clone(&room) });
+        let Ok(delivery) = self.shared.delivery() else { return };
         let shared = Arc::clone(&self.shared);
         self.shared.spawn(async move {
-            let mut deliveries = shared.delivery.subscribe(Box::pin(receiver));
+            let mut deliveries = delivery.subscribe(Box::pin(receiver));
+            drop(delivery);
             // Not pulling is the back-pressure: the service then says heads instead of records.
             while let Ok(permit) = room.acquire().await {
                 permit.forget();
@@ -59,25 +61,28 @@ impl SessionRole {
     }
 
     pub(super) fn fetch(&self, call: CallId, after: Vec<(Topic, Cursor)>, limit: PageLimit) {
+        let Ok(delivery) = self.shared.delivery() else { return };
         let shared = Arc::clone(&self.shared);
         self.shared.spawn(async move {
-            let pages = shared.delivery.fetch(after, limit).await;
+            let pages = delivery.fetch(after, limit).await;
             shared.tell_session(SessionInput::Pages(call, pages));
         });
     }
 
     pub(super) fn publish(&self, call: CallId, batch: Vec<Transmit>) {
+        let Ok(delivery) = self.shared.delivery() else { return };
         let shared = Arc::clone(&self.shared);
         self.shared.spawn(async move {
-            let outcomes = shared.delivery.publish(batch).await;
+            let outcomes = delivery.publish(batch).await;
             shared.tell_session(SessionInput::Published(call, outcomes));
         });
     }
 
     pub(super) fn upload(&self, call: CallId, upload: Upload) {
+        let Ok(delivery) = self.shared.delivery() else { return };
         let shared = Arc::clone(&self.shared);
         self.shared.spawn(async move {
-            let uploaded = shared.delivery.upload(upload).await;
+            let uploaded = delivery.upload(upload).await;
             shared.tell_session(SessionInput::Uploaded(call, uploaded));
         });
     }

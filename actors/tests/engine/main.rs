@@ -17,6 +17,7 @@ macro_rules! suite {
                 trouble: a_restart_loses_nothing, a_message_waits_for_the_relay,
                     a_store_that_fails_is_asked_again, a_second_engine_fences_the_first,
                     a_full_group_pushes_back, nothing_works_before_registration_and_after_the_end,
+                    the_store_is_free_when_the_engine_is_shut_down,
                     a_relay_that_restarts_loses_nothing, one_damaged_group_does_not_stop_others,
             }
         }

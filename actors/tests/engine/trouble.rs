@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use conclave::{
-    Class, Engine, Error,
+    AccountKey, Class, Engine, Error, EventCursor, Seq,
     core::store::{Key, Store, StoreError, Table, Write},
 };
 use conclave_store_memory::MemoryStore;
@@ -148,6 +148,25 @@ pub(crate) fn nothing_works_before_registration_and_after_the_end(driver: NewDri
     assert_eq!(group.send("too late").wait(), Err(Error::Closed));
     assert_eq!(one.engine.sync().wait(), Err(Error::Closed));
     assert_eq!(within(one.engine.events(one.engine.last_event()).next_event()), Ok(None));
+}
+
+/// Scenario 53: an engine that was shut down has let go of its store, whoever still holds handles,
+/// readers of events or answers; the next one can open it at once.
+pub(crate) fn the_store_is_free_when_the_engine_is_shut_down(driver: NewDriver<'_>) {
+    let town = Town::new(driver);
+    for _ in 0..20 {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        let engine = town.engine_on(Arc::clone(&store), quick());
+        engine.register(AccountKey::generate().unwrap(), 0).wait().unwrap();
+        let group = engine.create_group(open_group()).wait().unwrap();
+        let mut events = engine.events(EventCursor(0));
+        let (sent, synced) = (group.send("on its way"), engine.sync());
+        engine.shut_down();
+        assert_eq!(Arc::strong_count(&store), 1);
+        assert_eq!(events.try_event(), Ok(None));
+        assert_eq!(group.messages(Seq(0), 1), Err(Error::Closed));
+        drop((sent, synced));
+    }
 }
 
 /// R4: connections break in the middle of everything; what was sent arrives once.

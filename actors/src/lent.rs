@@ -1,0 +1,84 @@
+//! What the application lent the engine: its store and its delivery service.
+//!
+//! Handles, readers of events and calls on their way may outlive an engine that was shut down.
+//! They hold the loan, not the thing: when the engine gives it back, a store's file is closed,
+//! whoever still has a handle.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use conclave_core::{
+    delivery::DeliveryService,
+    store::{Claim, Direction, Key, Range, Store, StoreError, StoreLimits, Table, Visit, Write},
+};
+
+/// The store, until it is given back; then [`StoreError::Unavailable`].
+pub(crate) struct LentStore {
+    store: RwLock<Option<Arc<dyn Store>>>,
+    limits: StoreLimits,
+}
+
+impl LentStore {
+    pub(crate) fn new(store: Arc<dyn Store>) -> Self {
+        Self { limits: store.limits(), store: RwLock::new(Some(store)) }
+    }
+
+    /// Waits for the calls that are running.
+    pub(crate) fn give_back(&self) {
+        drop(self.store.write().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
+    fn with<T>(
+        &self,
+        call: impl FnOnce(&dyn Store) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        // A store that panics is the writer's affair; the loan itself cannot be half changed.
+        let store = self.store.read().unwrap_or_else(PoisonError::into_inner);
+        call(&**store.as_ref().ok_or(StoreError::Unavailable)?)
+    }
+}
+
+impl Store for LentStore {
+    fn claim(&self, claim: Claim) -> Result<(), StoreError> {
+        self.with(|store| store.claim(claim))
+    }
+
+    fn commit(&self, claim: Claim, writes: &[Write]) -> Result<(), StoreError> {
+        self.with(|store| store.commit(claim, writes))
+    }
+
+    fn get(&self, table: Table, key: &Key) -> Result<Option<Vec<u8>>, StoreError> {
+        self.with(|store| store.get(table, key))
+    }
+
+    fn scan(
+        &self,
+        table: Table,
+        range: Range<'_>,
+        direction: Direction,
+        visit: Visit<'_>,
+    ) -> Result<(), StoreError> {
+        self.with(|store| store.scan(table, range, direction, visit))
+    }
+
+    fn limits(&self) -> StoreLimits {
+        self.limits
+    }
+}
+
+/// The delivery service, until it is given back.
+pub(crate) struct LentDelivery(RwLock<Option<Arc<dyn DeliveryService>>>);
+
+impl LentDelivery {
+    pub(crate) fn new(delivery: Arc<dyn DeliveryService>) -> Self {
+        Self(RwLock::new(Some(delivery)))
+    }
+
+    /// For one call; it ends as soon as the last call does.
+    pub(crate) fn get(&self) -> Option<Arc<dyn DeliveryService>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn give_back(&self) {
+        drop(self.0.write().unwrap_or_else(PoisonError::into_inner).take());
+    }
+}
