@@ -33,6 +33,17 @@ pub trait Role: Send + 'static {
     fn run(&mut self) -> Next;
 }
 
+/// What a role does whose turn has panicked: it recovers in its next turn, which comes soon, unless
+/// that is what panicked.
+pub(crate) fn after_panic(lost: &mut bool, stopping: bool) -> Next {
+    match std::mem::replace(lost, true) {
+        false => Next::Again,
+        // Nobody waits for it for ever.
+        true if stopping => Next::End,
+        true => Next::In(Duration::from_millis(100)),
+    }
+}
+
 /// Makes a role run.
 pub trait Wake: Send + Sync + 'static {
     /// The role runs (again) soon, also if it is running now. Cheap, never blocks; any thread.

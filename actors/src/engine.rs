@@ -9,6 +9,7 @@ use std::{
 use conclave_core::{
     group::{Group, GroupConfig},
     identity::read_log,
+    keyring::Held,
     step::Step,
 };
 use conclave_proto::{GroupId, InboxId, InstallationId, identity::Account};
@@ -24,7 +25,7 @@ use crate::{
     group_handle::GroupHandle,
     index,
     session_role::SessionInput,
-    shared::{Shared, lock},
+    shared::{GroupSlot, Shared, lock},
     writer::Writer,
 };
 
@@ -125,8 +126,9 @@ impl Engine {
     /// One group.
     #[must_use]
     pub fn group(&self, id: GroupId) -> Option<GroupHandle> {
-        let slot = self.0.shared.group(id)?;
-        Some(GroupHandle::new(Arc::clone(&self.0.shared), slot))
+        let shared = &self.0.shared;
+        let slot = shared.group(id).or_else(|| stored_slot(shared, id))?;
+        Some(GroupHandle::new(Arc::clone(shared), slot))
     }
 
     /// What has happened behind a place in the log of events, and what happens from now on. Use
@@ -183,6 +185,12 @@ impl Engine {
         self.0.shared.spawn(async move { give(reply, task.await) });
         call
     }
+}
+
+/// A group that is stored, and that a bug has kept from being listed.
+fn stored_slot(shared: &Shared, id: GroupId) -> Option<Arc<GroupSlot>> {
+    let held = Held::read(&*shared.store, id).ok().flatten();
+    held.map(|_| shared.slot(id))
 }
 
 async fn create_group(shared: &Arc<Shared>, config: GroupConfig) -> Result<GroupHandle, Error> {

@@ -17,7 +17,7 @@ use conclave_proto::{InboxId, IntentId, MessageId, Record, Seq, Timestamp, Trans
 
 use crate::{
     call::{Reply, give},
-    driver::{Next, Role},
+    driver::{Next, Role, after_panic},
     error::Error,
     session_role::SessionInput,
     shared::{GroupSlot, Shared},
@@ -36,7 +36,7 @@ pub(crate) enum GroupInput {
     Stored(u64, Result<Durable, StoreError>),
     /// The application wants something.
     Command(Command),
-    /// To look at what is due, and to publish what was left undone.
+    /// To look at what is due, and to publish what was left undone (again).
     Look,
     /// To forget its value, because another one may take its place: answered with
     /// [`SessionInput::Yielded`]. Ends with [`GroupInput::Created`] or [`GroupInput::Resume`].
@@ -69,12 +69,17 @@ pub(crate) struct GroupRole {
     /// What waits for the store, in the order it was handed in.
     pending: VecDeque<(u64, Continuation)>,
     number: u64,
+    /// What is unsettled is to be published (again), as soon as nothing waits for the store: what
+    /// is not stored is not to be seen by anybody.
+    owes: bool,
     /// The session waits for an answer to records.
     reading: bool,
     /// Another value may take its place; what comes meanwhile waits.
     yielded: bool,
     has_said_so: bool,
     deferred: VecDeque<GroupInput>,
+    /// Its last turn panicked.
+    lost: bool,
     /// When it last had something to do.
     busy: Instant,
 }
@@ -90,10 +95,12 @@ impl GroupRole {
             settlers: Vec::new(),
             pending: VecDeque::new(),
             number: 0,
+            owes: false,
             reading: false,
             yielded: false,
             has_said_so: false,
             deferred: VecDeque::new(),
+            lost: false,
             busy: Instant::now(),
         }
     }
@@ -126,7 +133,9 @@ impl GroupRole {
             }
             GroupInput::Command(command) => self.command(command),
             GroupInput::Look => {
+                self.owes = self.value.is_some();
                 self.loaded();
+                self.show();
             }
         }
         if !self.yielded
@@ -216,7 +225,7 @@ impl GroupRole {
 
     /// Tells the session where the group stands.
     fn answer_session(&mut self) {
-        if !std::mem::take(&mut self.reading) {
+        if !self.reading {
             return;
         }
         let id = self.slot.id;
@@ -229,6 +238,7 @@ impl GroupRole {
             },
             None => SessionInput::Unreadable(id),
         };
+        self.reading = false;
         self.shared.tell_session(input);
     }
 
@@ -254,14 +264,22 @@ impl GroupRole {
         let entropy = self.shared.child("group", &id.0, load);
         let limits = self.shared.limits.core;
         let group = Group::load(&records, id, installation, limits, entropy, load)?;
-        let unsettled = group.unsettled();
-        if !unsettled.is_empty() {
-            self.shared.tell_session(SessionInput::Publish(id, unsettled));
-        }
         self.value = Some(group);
+        self.owes = true;
         self.view = None;
         self.show();
         Ok(())
+    }
+
+    /// Everything that is stored and has no place in the log; the session may know some of it.
+    fn publish_unsettled(&mut self) {
+        if !std::mem::take(&mut self.owes) {
+            return;
+        }
+        let unsettled = self.value.as_ref().map(Group::unsettled).unwrap_or_default();
+        if !unsettled.is_empty() {
+            self.shared.tell_session(SessionInput::Publish(self.slot.id, unsettled));
+        }
     }
 
     /// Hands a step to the writer; `then` runs here when it is stored, or lost.
@@ -328,6 +346,7 @@ impl GroupRole {
         if !self.pending.is_empty() {
             return;
         }
+        self.publish_unsettled();
         if let Some(group) = &self.value {
             let view = Arc::new(GroupView::of(group, self.view.as_deref()));
             self.view = Some(Arc::clone(&view));
@@ -364,10 +383,14 @@ impl GroupRole {
         self.pending.clear();
         self.viewers.clear();
         self.settlers.clear();
-        let _ = catch_unwind(AssertUnwindSafe(|| self.answer_session()));
+        self.answer_session();
+        self.lost = false;
     }
 
     fn turn(&mut self) -> Next {
+        if self.lost {
+            self.recover();
+        }
         for _ in 0..self.shared.limits.turn {
             let Some(input) = self.slot.post.take() else { break };
             self.busy = Instant::now();
@@ -418,10 +441,7 @@ impl Role for GroupRole {
     fn run(&mut self) -> Next {
         match catch_unwind(AssertUnwindSafe(|| self.turn())) {
             Ok(next) => next,
-            Err(_) => {
-                self.recover();
-                Next::Again
-            }
+            Err(_) => after_panic(&mut self.lost, self.shared.is_stopping()),
         }
     }
 }

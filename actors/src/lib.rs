@@ -81,7 +81,8 @@ pub use conclave_core::{
     group::{GroupConfig, StoredMessage},
 };
 pub use conclave_proto::{
-    self as proto, GroupId, InboxId, InstallationId, IntentId, MessageId, Seq, identity::Account,
+    self as proto, GroupId, InboxId, InstallationId, IntentId, MessageId, Seq, Timestamp,
+    identity::Account,
 };
 pub use engine::Engine;
 pub use error::Error;

@@ -71,6 +71,11 @@ impl<T> Post<T> {
         self.lock().queue.len()
     }
 
+    /// Whether there is a role.
+    pub(crate) fn is_running(&self) -> bool {
+        self.lock().running
+    }
+
     /// The role wants to end: whether it may, because nothing waits. The next input then starts
     /// another one.
     pub(crate) fn retire(&self) -> bool {

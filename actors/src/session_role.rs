@@ -21,9 +21,10 @@ use conclave_proto::{Cursor, GroupId, Timestamp, Topic};
 use self::{calls::Subscription, welcomes::Ring};
 use crate::{
     call::{Reply, give},
-    driver::{Next, Role},
+    driver::{Next, Role, after_panic},
     error::Error,
     group_role::{GroupInput, wait},
+    index,
     shared::Shared,
 };
 
@@ -73,6 +74,8 @@ pub(crate) struct SessionRole {
     looking: BTreeSet<GroupId>,
     syncs: Vec<Reply<()>>,
     caught_up: bool,
+    /// Its last turn panicked.
+    lost: bool,
 }
 
 impl SessionRole {
@@ -89,6 +92,7 @@ impl SessionRole {
             looking: BTreeSet::new(),
             syncs: Vec::new(),
             caught_up: false,
+            lost: false,
         }
     }
 
@@ -229,6 +233,9 @@ impl SessionRole {
     }
 
     fn turn(&mut self) -> Next {
+        if self.lost {
+            self.recover();
+        }
         for _ in 0..self.shared.limits.turn {
             let Some(input) = self.shared.session_post().take() else { break };
             self.handle(input);
@@ -272,6 +279,15 @@ impl SessionRole {
         tracing::error!("the session was lost to a bug and starts over");
         let shared = Arc::clone(&self.shared);
         *self = Self::new(shared);
+        // One that was joined in the turn that panicked is stored, but nobody was told.
+        match index::groups(&*self.shared.store) {
+            Ok(groups) => groups.into_iter().for_each(|id| drop(self.shared.slot(id))),
+            Err(error) => tracing::warn!(%error, "the groups cannot be listed"),
+        }
+        for slot in self.shared.groups().iter().filter(|slot| slot.post.is_running()) {
+            // Whatever it stepped aside for is forgotten.
+            self.shared.tell_group(slot, GroupInput::Resume);
+        }
         if self.shared.installation.get().is_some() {
             self.shared.tell_session(SessionInput::Registered);
         }
@@ -282,10 +298,7 @@ impl Role for SessionRole {
     fn run(&mut self) -> Next {
         match catch_unwind(AssertUnwindSafe(|| self.turn())) {
             Ok(next) => next,
-            Err(_) => {
-                self.recover();
-                Next::Again
-            }
+            Err(_) => after_panic(&mut self.lost, self.shared.is_stopping()),
         }
     }
 }

@@ -9,6 +9,8 @@ mod custom_store;
 mod custom_transport;
 #[path = "../examples/echo_bot.rs"]
 mod echo_bot;
+#[path = "../examples/own_delivery/main.rs"]
+mod own_delivery;
 #[path = "../examples/two_people.rs"]
 mod two_people;
 
@@ -32,6 +34,12 @@ fn a_store_of_ones_own_keeps_a_group_over_a_restart() {
 #[test]
 fn frames_are_carried_by_hand() {
     custom_transport::main().unwrap();
+}
+
+/// E6: without a relay, over a delivery service of a page or two.
+#[test]
+fn a_delivery_service_of_ones_own_carries_a_group() {
+    own_delivery::main().unwrap();
 }
 
 #[test]

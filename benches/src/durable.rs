@@ -3,21 +3,12 @@
 //!
 //! Here time is that on the wall, for most of it is waiting for the medium.
 
-use std::{
-    fs::{self, File, OpenOptions},
-    io,
-    path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{fs, sync::Arc, time::Duration};
 
 use conclave_store_redb::RedbStore;
-use redb::{StorageBackend, backends::FileBackend};
 
 use crate::{
+    disk::{Calls, Folder, counted},
     fixture::Fixture,
     measure::{Ratio, wall},
     messages::BATCH,
@@ -59,7 +50,8 @@ impl<'a> OnDisk<'a> {
     /// If the disk fails.
     pub fn new(fixture: &'a mut Fixture) -> Self {
         let (folder, calls) = (Folder::new(), Arc::default());
-        let store = open(&folder.file("engine"), Arc::clone(&calls)).expect("the disk works");
+        let file = counted(&folder.file("engine"), Arc::clone(&calls));
+        let store = RedbStore::with_backend(file).expect("the disk works");
         fixture.receiver().move_to(Box::new(store));
         let mut receiver = Self { fixture, calls, folder };
         // Every page is met once.
@@ -127,81 +119,5 @@ impl Io {
             counters.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
         };
         Some(Self { handed: counter("wchar:")?, dirtied: counter("write_bytes:")? })
-    }
-}
-
-fn open(path: &Path, calls: Arc<Calls>) -> Result<RedbStore, Box<dyn std::error::Error>> {
-    let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
-    Ok(RedbStore::with_backend(Counted { file: FileBackend::new(file)?, calls })?)
-}
-
-/// A file that counts what it is asked for.
-#[derive(Debug)]
-struct Counted {
-    file: FileBackend,
-    calls: Arc<Calls>,
-}
-
-#[derive(Debug, Default)]
-struct Calls {
-    syncs: AtomicU64,
-    resizes: AtomicU64,
-}
-
-impl Calls {
-    fn so_far(&self) -> (u64, u64) {
-        (self.syncs.load(Ordering::SeqCst), self.resizes.load(Ordering::SeqCst))
-    }
-}
-
-impl StorageBackend for Counted {
-    fn len(&self) -> Result<u64, io::Error> {
-        self.file.len()
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
-        self.file.read(offset, out)
-    }
-
-    fn set_len(&self, len: u64) -> Result<(), io::Error> {
-        self.calls.resizes.fetch_add(1, Ordering::SeqCst);
-        self.file.set_len(len)
-    }
-
-    fn sync_data(&self) -> Result<(), io::Error> {
-        self.calls.syncs.fetch_add(1, Ordering::SeqCst);
-        self.file.sync_data()
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
-        self.file.write(offset, data)
-    }
-}
-
-/// A folder beside this program, so on the disk that holds the build; a folder for temporary files
-/// may be in memory. It goes in the end.
-pub(crate) struct Folder(PathBuf);
-
-impl Folder {
-    pub(crate) fn new() -> Self {
-        static FOLDERS: AtomicU64 = AtomicU64::new(0);
-        let number = FOLDERS.fetch_add(1, Ordering::SeqCst);
-        let program = std::env::current_exe().expect("the program has a path");
-        let name = format!("conclave-figures-{}-{number}", std::process::id());
-        let folder = program.with_file_name(name);
-        fs::create_dir_all(&folder).expect("the disk works");
-        // Its making is not to be part of the first sync that is timed.
-        File::open(&folder).and_then(|folder| folder.sync_all()).expect("the disk works");
-        Self(folder)
-    }
-
-    pub(crate) fn file(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }

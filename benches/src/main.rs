@@ -1,21 +1,32 @@
 //! `conclave-benches table [--json]`: prints the table of figures.
+// As for the library: what goes wrong ends it, with its place.
+#![allow(clippy::expect_used)]
 
-use std::process::ExitCode;
+use std::{env::current_exe, path::PathBuf, process::ExitCode};
 
-use conclave_benches::table::{Budget, Table};
-use lexopt::prelude::{Long, Short, Value};
+use conclave_benches::{
+    engine,
+    table::{Budget, Table},
+};
+use lexopt::prelude::{Long, Short, Value, ValueExt as _};
 
 const USAGE: &str = "usage: conclave-benches table [--json]";
 
 fn main() -> ExitCode {
     match parse() {
-        Ok(json) => {
-            let table = Table::measure(Budget::full());
+        Ok(Task::Table { json }) => {
+            let program = current_exe().expect("this program has a path");
+            let table = Table::measure(Budget::full(), &program);
             if json {
                 println!("{}", table.to_json());
             } else {
                 print!("{}", table.to_text());
             }
+            ExitCode::SUCCESS
+        }
+        Ok(Task::Open { groups, file, address, fingerprint }) => {
+            let opened = engine::opened_in_this_process(groups, &file, &address, &fingerprint);
+            println!("{}", serde_json::to_string(&opened).expect("numbers are JSON"));
             ExitCode::SUCCESS
         }
         Err(error) => {
@@ -25,16 +36,37 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether JSON is wanted.
-fn parse() -> Result<bool, lexopt::Error> {
-    let (mut json, mut table) = (false, false);
+enum Task {
+    Table {
+        json: bool,
+    },
+    /// A part of the table that has a process of its own.
+    Open {
+        groups: usize,
+        file: PathBuf,
+        address: String,
+        fingerprint: String,
+    },
+}
+
+fn parse() -> Result<Task, lexopt::Error> {
     let mut arguments = lexopt::Parser::from_env();
+    let mut task = None;
     while let Some(argument) = arguments.next()? {
-        match argument {
-            Long("json") => json = true,
-            Value(command) if command == "table" && !table => table = true,
-            Short(_) | Long(_) | Value(_) => return Err(argument.unexpected()),
+        match (argument, &mut task) {
+            (Long("json"), Some(Task::Table { json })) => *json = true,
+            (Value(command), None) if command == "table" => {
+                task = Some(Task::Table { json: false });
+            }
+            (Value(command), None) if command == "open" => {
+                let groups = arguments.value()?.parse_with(str::parse)?;
+                let file = arguments.value()?.into();
+                let [address, fingerprint] =
+                    [arguments.value()?.string()?, arguments.value()?.string()?];
+                task = Some(Task::Open { groups, file, address, fingerprint });
+            }
+            (argument @ (Short(_) | Long(_) | Value(_)), _) => return Err(argument.unexpected()),
         }
     }
-    if table { Ok(json) } else { Err("a command is missing".into()) }
+    task.ok_or_else(|| "a command is missing".into())
 }

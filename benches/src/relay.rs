@@ -11,7 +11,6 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -21,20 +20,16 @@ use conclave_core::{
     link::{Link, LinkError, LinkInfo},
 };
 use conclave_proto::{GroupId, Seq, Topic, record::transmit_id};
-use conclave_quic::{Listener, ServerCertificate, Trust, connect};
-use conclave_relay::{
-    Append, Founding, Host, HostLimits, LogStore, Logs, RelayLimits, RelayStore, Service,
-};
+use conclave_quic::{Trust, connect};
+use conclave_relay::{Append, Founding, LogStore, Logs, RelayLimits};
 use conclave_remote::{Connector, Remote, RemoteLimits};
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use tokio::{
-    runtime::{Builder, Runtime},
-    sync::oneshot,
-};
+use tokio::runtime::Runtime;
 
 use crate::{
-    durable::Folder,
+    disk::Folder,
     measure::{Ratio, cpu},
+    served::{Relay, runtime},
 };
 
 /// Bytes of a record.
@@ -44,12 +39,10 @@ const LOGS: u64 = 16;
 
 /// A relay over QUIC on loopback with its store on a disk, and one client.
 pub struct OverQuic {
-    store: RelayStore,
+    relay: Relay,
     client: Runtime,
     remote: Remote,
     wire: Arc<Wire>,
-    stop: Option<oneshot::Sender<()>>,
-    relay: Option<JoinHandle<()>>,
     published: AtomicU64,
     _folder: Folder,
 }
@@ -93,21 +86,16 @@ impl OverQuic {
         let folder = Folder::new();
         let founding = Founding::from_random(&[7; 48]);
         let logs = Logs::create_or_open(folder.file("relay"), &founding, RelayLimits::default());
-        let store = RelayStore::start(logs.expect("the disk works")).expect("there is a thread");
-        let certificate = ServerCertificate::self_signed(&["localhost"]).expect("a valid name");
-        let trust = Trust::Fingerprint(certificate.fingerprint());
-        let (stop, stopped) = oneshot::channel();
-        let (address, relay) = serve(store.clone(), certificate, stopped);
+        let relay = Relay::start(logs.expect("the disk works"));
         let wire = Arc::new(Wire::default());
-        let connector = Loopback { address, trust, wire: Arc::clone(&wire) };
+        let trust = Trust::Fingerprint(relay.fingerprint);
+        let connector = Loopback { address: relay.address, trust, wire: Arc::clone(&wire) };
         let remote = Remote::new(connector, RemoteLimits::default());
         let started = Self {
-            store,
+            relay,
             client: runtime(),
             remote,
             wire,
-            stop: Some(stop),
-            relay: Some(relay),
             published: AtomicU64::new(0),
             _folder: folder,
         };
@@ -172,7 +160,7 @@ impl OverQuic {
         let topics: Vec<Topic> = (0..logs).map(|log| topic(1_000 + log)).collect();
         for part in topics.chunks(256) {
             let items = part.iter().map(|topic| Append::new(topic.clone(), vec![1])).collect();
-            let appended = self.client.block_on(self.store.append(items));
+            let appended = self.client.block_on(self.relay.store.append(items));
             assert!(appended.iter().all(Result::is_ok), "the store takes records");
         }
         let known: Vec<(Topic, Seq)> = topics.into_iter().map(|topic| (topic, Seq(1))).collect();
@@ -235,7 +223,7 @@ impl OverQuic {
     fn append_one(&self) -> impl Future<Output = ()> + '_ {
         let (topic, payload) = self.record();
         async move {
-            let appended = self.store.append(vec![Append::new(topic, payload)]).await;
+            let appended = self.relay.store.append(vec![Append::new(topic, payload)]).await;
             assert!(matches!(appended[..], [Ok(_)]), "{appended:?}");
         }
     }
@@ -253,47 +241,9 @@ impl OverQuic {
             records: 0,
             up: self.wire.up.load(Ordering::SeqCst),
             down: self.wire.down.load(Ordering::SeqCst),
-            commits: self.store.logs().stats().expect("the disk works").commits,
+            commits: self.relay.store.logs().stats().expect("the disk works").commits,
         }
     }
-}
-
-impl Drop for OverQuic {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(relay) = self.relay.take() {
-            let _ = relay.join();
-        }
-    }
-}
-
-/// Serves on a thread of its own until told to stop.
-fn serve(
-    store: RelayStore,
-    certificate: ServerCertificate,
-    mut stopped: oneshot::Receiver<()>,
-) -> (SocketAddr, JoinHandle<()>) {
-    let (sender, address) = std::sync::mpsc::channel();
-    let thread = thread::spawn(move || {
-        runtime().block_on(async {
-            let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
-            let listener = Listener::bind(loopback, &certificate).expect("the loopback works");
-            sender.send(listener.local_addr()).expect("somebody waits for it");
-            let service = Service::new(store, RelayLimits::default());
-            let host = Host::new(service, HostLimits::default());
-            loop {
-                tokio::select! {
-                    Ok((link, _)) = listener.accept() => drop(tokio::spawn(host.serve(link))),
-                    _ = &mut stopped => return,
-                }
-            }
-        });
-    });
-    (address.recv().expect("the relay starts"), thread)
-}
-
-fn runtime() -> Runtime {
-    Builder::new_current_thread().enable_all().build().expect("there are resources for a runtime")
 }
 
 fn topic(number: u64) -> Topic {

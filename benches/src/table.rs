@@ -1,16 +1,18 @@
 //! The table: every figure, as text for people and as JSON for machines.
 
-use std::{fmt::Write as _, time::Duration};
+use std::{fmt::Write as _, path::Path, time::Duration};
 
 use crate::{
     bare::BareGroup,
     bytes::{self, Bytes},
     durable::{Cost, OnDisk},
+    engine::{end_to_end, open_with_many_groups, two_cores_over_one},
     fixture::{Fixture, Shape},
     measure::Ratio,
     messages::{self, BATCH, Side},
     mls_rs_peer::{self, Persisting},
     relay::OverQuic,
+    shipped::Product,
 };
 
 /// How much is measured. The keys name the sizes of [`Budget::full`].
@@ -28,6 +30,14 @@ pub struct Budget {
     pub relay_side: Duration,
     /// Logs whose heads are asked for.
     pub heads: u64,
+    /// Messages from one person to another.
+    pub end_to_end: usize,
+    /// Messages in each of two groups.
+    pub two_groups: usize,
+    /// Groups of one engine.
+    pub groups: usize,
+    /// Whether programs are built that are not built yet.
+    pub build: bool,
 }
 
 impl Budget {
@@ -41,6 +51,10 @@ impl Budget {
             repetitions: 21,
             relay_side: Duration::from_secs(2),
             heads: 10_000,
+            end_to_end: 500,
+            two_groups: 4_000,
+            groups: 10_000,
+            build: true,
         }
     }
 }
@@ -63,6 +77,8 @@ pub enum Value {
     Ratio(Ratio),
     /// Bytes, the same in every run.
     Bytes(u64),
+    /// A number of things, the same in every run.
+    Number(u64),
     /// A number of things per message, the same in every run.
     PerMessage(f64),
     /// A measured number, in the unit that its key names.
@@ -104,13 +120,21 @@ impl Figure {
                 Value::Bytes(per_message(io.handed)),
                 format!("handed to write calls; pages dirtied {} B", per_message(io.dirtied)),
             ),
-            None => (Value::Missing, "this system does not count it".into()),
+            None => (Value::Missing, NOT_COUNTED.into()),
         };
         Self { key, value, target: Target::Reported, detail }
     }
 
     fn measured(key: &'static str, number: f64, detail: String) -> Self {
         Self { key, value: Value::Measured(number), target: Target::Reported, detail }
+    }
+
+    fn millis(key: &'static str, time: Duration, detail: String) -> Self {
+        Self::measured(key, time.as_secs_f64() * 1e3, detail)
+    }
+
+    fn missing(key: &'static str, target: Target, why: &str) -> Self {
+        Self { key, value: Value::Missing, target, detail: why.into() }
     }
 
     fn syncs(key: &'static str, cost: Cost) -> Self {
@@ -124,7 +148,7 @@ impl Figure {
     pub fn number(&self) -> f64 {
         match self.value {
             Value::Ratio(ratio) => ratio.median,
-            Value::Bytes(bytes) => bytes as f64,
+            Value::Bytes(number) | Value::Number(number) => number as f64,
             Value::PerMessage(number) | Value::Measured(number) => number,
             Value::Missing => f64::NAN,
         }
@@ -154,9 +178,10 @@ pub struct Table {
 }
 
 impl Table {
-    /// Measures everything.
+    /// Measures everything. `program` is the program of this crate, which runs some of it in a
+    /// process of its own.
     #[must_use]
-    pub fn measure(budget: Budget) -> Self {
+    pub fn measure(budget: Budget, program: &Path) -> Self {
         let Budget { large, small, repetitions, .. } = budget;
         let mut table = Self { figures: Vec::new(), besides: Vec::new() };
         let mut small = Fixture::new(Shape::of(small));
@@ -167,6 +192,8 @@ impl Table {
         table.add_durable(budget, &mut small);
         table.add_state(budget);
         table.add_relay(budget);
+        table.add_engines(budget, program);
+        table.add_shipped(budget);
         table
     }
 
@@ -299,6 +326,64 @@ impl Table {
         ]);
     }
 
+    fn add_engines(&mut self, budget: Budget, program: &Path) {
+        let found = end_to_end(budget.end_to_end);
+        let messages = budget.end_to_end;
+        let between = format!("{messages} messages, one at a time, QUIC on loopback");
+        let all = "sender, relay and receiver together";
+        self.figures.extend([
+            Figure::millis("end_to_end_ms_p50", found.p50, between.clone()),
+            Figure::millis("end_to_end_ms_p99", found.p99, between),
+            Figure::measured("end_to_end_syncs", found.syncs, all.into()),
+        ]);
+        let repetitions = budget.repetitions.min(ENGINE_REPETITIONS);
+        let target = Target::AtLeast(1.6);
+        let key = "two_cores_over_one";
+        self.figures.push(match two_cores_over_one(budget.two_groups, repetitions) {
+            Some(ratio) => Figure::ratio(key, ratio, target),
+            None => Figure::missing(key, target, "this system binds no threads"),
+        });
+        let opened = open_with_many_groups(budget.groups, program);
+        let millis = |time: Duration| time.as_secs_f64() * 1e3;
+        let usable = format!("a message is stored after {:.1} ms", millis(opened.usable));
+        self.figures.extend([
+            Figure::millis("ready_10000_groups_ms", opened.ready, usable),
+            Figure::millis("sync_10000_groups_ms", opened.sync, "nothing new".into()),
+            match (opened.resident, opened.peak) {
+                (Some(resident), Some(peak)) => {
+                    let most = format!("{:.1} MB at most", megabytes(peak));
+                    Figure::measured("rss_10000_groups_mb", megabytes(resident), most)
+                }
+                _ => Figure::missing("rss_10000_groups_mb", Target::Reported, NOT_COUNTED),
+            },
+        ]);
+    }
+
+    fn add_shipped(&mut self, budget: Budget) {
+        let of = [
+            (Product::Program, ["crates_in_tree", "binary_bytes"], "the program `conclave`"),
+            (
+                Product::Library,
+                ["crates_in_tree_library", "binary_bytes_library"],
+                "a program over the library without actix, QUIC, wallets",
+            ),
+        ];
+        for (product, [crates, bytes], what) in of {
+            let number = |key, number: Option<u64>| match number {
+                Some(number) => Figure {
+                    key,
+                    value: Value::Number(number),
+                    target: Target::Reported,
+                    detail: what.into(),
+                },
+                None => Figure::missing(key, Target::Reported, "cargo is asked, and not here"),
+            };
+            self.figures.push(number(crates, product.crates()));
+            let size = if budget.build { product.bytes() } else { None };
+            self.figures.push(number(bytes, size));
+        }
+    }
+
     /// One JSON object: each key and its number.
     #[must_use]
     pub fn to_json(&self) -> String {
@@ -307,7 +392,7 @@ impl Table {
                 Value::Ratio(Ratio { median: number, .. }) | Value::Measured(number) => {
                     ((number * 1_000.0).round() / 1_000.0).into()
                 }
-                Value::Bytes(bytes) => bytes.into(),
+                Value::Bytes(number) | Value::Number(number) => number.into(),
                 Value::PerMessage(number) => number.into(),
                 Value::Missing => serde_json::Value::Null,
             };
@@ -324,6 +409,7 @@ impl Table {
             let number = match figure.value {
                 Value::Ratio(ratio) => format!("{:.2}", ratio.median),
                 Value::Bytes(bytes) => format!("{bytes} B"),
+                Value::Number(number) => number.to_string(),
                 Value::PerMessage(number) => format!("{number:.3}"),
                 Value::Measured(number) => format!("{number:.1}"),
                 Value::Missing => "–".to_owned(),
@@ -347,6 +433,15 @@ impl Table {
 
 /// Syncs of a virtual disk vary more than processors do, and take longer.
 const DURABLE_REPETITIONS: usize = 7;
+
+/// Each takes seconds.
+const ENGINE_REPETITIONS: usize = 5;
+
+const NOT_COUNTED: &str = "this system does not count it";
+
+fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}
 
 /// Each takes seconds.
 const RELAY_REPETITIONS: usize = 5;

@@ -3,8 +3,9 @@
 
 mod support;
 
-use std::fs;
+use std::{fs, time::Duration};
 
+use conclave::core::identity::WalletKey;
 use serde_json::Value;
 use support::{Folder, Relay, Running, done, run};
 
@@ -208,6 +209,48 @@ fn a_command_that_refuses_to_sign_makes_no_installation() {
     // Nothing was registered, so another account can have the folder.
     assert_eq!(run(&["whoami", "--data", &alice]).code(), 3);
     relay.init(&alice, &[]);
+}
+
+/// I3: a command that signs, with whatever a person needs to think about it, founds the inbox of its
+/// account; the relay's directory knows it.
+#[cfg(unix)]
+#[test]
+fn a_command_signs_in_the_place_of_a_wallet() {
+    let folder = Folder::new();
+    let (alice, bob) = (folder.join("alice"), folder.join("bob"));
+    let relay = Relay::start(&folder);
+    let key = WalletKey::from_bytes(&[9; 32]).unwrap();
+    let account = format!("0x{}", hex(&key.account().key));
+    let (asked, signed) = (folder.join("text"), folder.join("signature"));
+    let command = format!(
+        "cat > {asked}.part; mv {asked}.part {asked}; \
+         while ! test -f {signed}; do sleep 0.01; done; cat {signed}"
+    );
+    let wallet = {
+        let (asked, signed) = (asked.clone(), signed.clone());
+        std::thread::spawn(move || {
+            while !fs::exists(&asked).unwrap() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            let signature = key.sign(&fs::read_to_string(asked).unwrap());
+            fs::write(format!("{signed}.part"), hex(&signature)).unwrap();
+            fs::rename(format!("{signed}.part"), signed).unwrap();
+        })
+    };
+    let inbox = relay.init(&alice, &["--account", &account, "--sign-with", &command]);
+    wallet.join().unwrap();
+    let said = fs::read_to_string(asked).unwrap();
+    assert!(said.contains(&account), "{said}");
+    relay.init(&bob, &[]);
+    let created = done(&["group", "create", "--json", "--data", &bob]);
+    let group = created.json()[0]["group"].as_str().unwrap().to_owned();
+    done(&["group", "add", &group, &account, "--data", &bob]);
+    let members = done(&["group", "members", &group, "--json", "--data", &alice]).json();
+    assert!(members.iter().any(|it| it["inbox"] == inbox.as_str()), "{members:?}");
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The key of a wallet in a file founds the wallet's inbox; others find it by its address.

@@ -9,7 +9,7 @@ use std::{
 };
 
 use conclave::{
-    AccountKey, Engine, EngineLimits, GroupHandle, InboxId,
+    AccountKey, Builder, Engine, EngineLimits, GroupHandle, InboxId,
     core::{bounds::BoxFuture, delivery::TransportError, link::Link, store::Store},
     driver::{Driver, Role, Wake},
 };
@@ -99,6 +99,10 @@ impl<'a> Town<'a> {
 
     /// An engine over a store.
     pub(crate) fn engine_on(&self, store: Arc<dyn Store>, limits: EngineLimits) -> Engine {
+        self.builder(store, limits).open().unwrap()
+    }
+
+    fn builder(&self, store: Arc<dyn Store>, limits: EngineLimits) -> Builder {
         let road = Road {
             host: Arc::clone(&self.host),
             open: Arc::clone(&self.open),
@@ -110,14 +114,17 @@ impl<'a> Town<'a> {
             .delivery(remote)
             .driver(Boxed((self.driver)()))
             .limits(limits)
-            .open()
-            .unwrap()
     }
 
     /// A new person with one device.
     pub(crate) fn person(&self) -> Person {
+        self.person_with(|builder| builder)
+    }
+
+    /// A new person with one device that is not built as all others are.
+    pub(crate) fn person_with(&self, also: impl FnOnce(Builder) -> Builder) -> Person {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-        let engine = self.engine_on(Arc::clone(&store), quick());
+        let engine = also(self.builder(Arc::clone(&store), quick())).open().unwrap();
         let account = AccountKey::generate().unwrap().to_bytes();
         let inbox = engine.register(AccountKey::from_bytes(&account), 0).wait().unwrap();
         engine.sync().wait().unwrap();

@@ -1,15 +1,21 @@
 //! What happens when something fails.
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+};
 
 use conclave::{
-    AccountKey, Class, Engine, Error, EventCursor, Seq,
+    AccountKey, Class, Clock, Engine, Error, EventCursor, OsEntropy, Seq, SystemClock, Timestamp,
+    core::entropy::{EntropyError, EntropySource},
     core::store::{Key, Store, StoreError, Table, Write},
 };
 use conclave_store_memory::MemoryStore;
 use conclave_testkit::faulty_store::{Fault, Faulty};
 
-use crate::town::{NewDriver, Person, Town, open_group, quick, read, settle, shown, within};
+use crate::town::{
+    NewDriver, Person, Town, open_group, quick, read, settle, shown, wait_for_group, within,
+};
 
 /// E4: an engine that is dropped and opened again on its store goes on where it was.
 pub(crate) fn a_restart_loses_nothing(driver: NewDriver<'_>) {
@@ -205,4 +211,107 @@ pub(crate) fn one_damaged_group_does_not_stop_others(driver: NewDriver<'_>) {
     let healthy = engine.group(healthy.id()).unwrap();
     healthy.send("still here").wait().unwrap();
     assert_eq!(read(&people[1], &healthy, 1), [b"still here".to_vec()]);
+}
+
+/// E7: a panic in the middle of a step loses one value, which is loaded again. Whoever waited is
+/// told; nothing is lost or doubled, in whatever place it happens.
+pub(crate) fn a_panic_loses_one_value_and_not_the_engine(driver: NewDriver<'_>) {
+    let town = Town::new(driver);
+    let fuse = Fuse::default();
+    let one = town.person_with(|builder| builder.entropy(fuse.clone()).clock(fuse.clone()));
+    let two = town.person();
+    let group = one.engine.create_group(open_group()).wait().unwrap();
+    group.add(&[two.inbox]).wait().unwrap();
+    settle(&group);
+    let other = wait_for_group(&two, &group);
+    for number in 0..40 {
+        let (mine, theirs) = (format!("mine {number}"), format!("theirs {number}"));
+        fuse.light(number + 1);
+        other.send(theirs).wait().unwrap();
+        while let Err(error) = within(group.send(mine.clone())) {
+            assert_eq!(error, Error::Closed);
+            // It may have been stored before: what is stored gets its place.
+            while within(group.settled()) == Err(Error::Closed) {}
+            if shown(&group).contains(&mine.clone().into_bytes()) {
+                break;
+            }
+        }
+    }
+    fuse.light(0);
+    settle(&group);
+    let (ours, theirs) = (read(&one, &group, 80), read(&two, &other, 80));
+    assert_eq!(ours, theirs);
+    let once: BTreeSet<&Vec<u8>> = ours.iter().collect();
+    assert_eq!((ours.len(), once.len()), (80, 80));
+    assert!(fuse.burnt() >= 10, "{} panics", fuse.burnt());
+}
+
+/// E7: nor does one lose an invitation.
+pub(crate) fn a_panic_loses_no_invitation(driver: NewDriver<'_>) {
+    let town = Town::new(driver);
+    let fuse = Fuse::default();
+    let one = town.person_with(|builder| builder.entropy(fuse.clone()).clock(fuse.clone()));
+    let two = town.person();
+    for number in 0..20 {
+        fuse.light(number + 1);
+        let group = two.engine.create_group(open_group()).wait().unwrap();
+        group.add(&[one.inbox]).wait().unwrap();
+        settle(&group);
+        let joined = wait_for_group(&one, &group);
+        while within(joined.send("here")).is_err() {}
+        assert!(read(&two, &group, 1).iter().all(|content| content == b"here"));
+    }
+    assert!(fuse.burnt() >= 10, "{} panics", fuse.burnt());
+}
+
+/// The system's time and randomness, with a panic when it has been asked so many times.
+#[derive(Clone, Default)]
+struct Fuse(Arc<Mutex<Burning>>);
+
+#[derive(Default)]
+struct Burning {
+    left: u32,
+    burnt: u32,
+}
+
+impl Fuse {
+    fn light(&self, left: u32) {
+        self.0.lock().unwrap().left = left;
+    }
+
+    fn burnt(&self) -> u32 {
+        self.0.lock().unwrap().burnt
+    }
+
+    /// Only where an engine's roles ask: nobody else promises to go on.
+    fn burn(&self) {
+        let mut burning = self.0.lock().unwrap();
+        if burning.left == 0 {
+            return;
+        }
+        burning.left -= 1;
+        if burning.left == 0 {
+            burning.burnt += 1;
+            drop(burning);
+            panic!("a fuse that the test has lit");
+        }
+    }
+}
+
+impl EntropySource for Fuse {
+    fn fill(&mut self, out: &mut [u8; 32]) -> Result<(), EntropyError> {
+        self.burn();
+        OsEntropy.fill(out)
+    }
+
+    fn child(&self, _label: &str, _id: &[u8]) -> Box<dyn EntropySource> {
+        Box::new(self.clone())
+    }
+}
+
+impl Clock for Fuse {
+    fn now(&self) -> Timestamp {
+        self.burn();
+        SystemClock.now()
+    }
 }
