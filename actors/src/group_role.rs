@@ -81,7 +81,7 @@ pub(crate) struct GroupRole {
     /// Its last turn panicked.
     lost: bool,
     /// When it last had something to do.
-    busy: Instant,
+    busy: Option<Instant>,
 }
 
 impl GroupRole {
@@ -101,7 +101,7 @@ impl GroupRole {
             has_said_so: false,
             deferred: VecDeque::new(),
             lost: false,
-            busy: Instant::now(),
+            busy: None,
         }
     }
 
@@ -136,6 +136,7 @@ impl GroupRole {
                 self.owes = self.value.is_some();
                 self.loaded();
                 self.show();
+                self.shared.tell_session(SessionInput::Looked(self.slot.id));
             }
         }
         if !self.yielded
@@ -383,7 +384,10 @@ impl GroupRole {
         self.pending.clear();
         self.viewers.clear();
         self.settlers.clear();
+        // What is stored is to go out, also if nobody asks for it.
+        self.loaded();
         self.answer_session();
+        self.shared.tell_session(SessionInput::Looked(self.slot.id));
         self.lost = false;
     }
 
@@ -393,7 +397,10 @@ impl GroupRole {
         }
         for _ in 0..self.shared.limits.turn {
             let Some(input) = self.slot.post.take() else { break };
-            self.busy = Instant::now();
+            // Looking is no reason to stay: with many groups the next ones have their turn.
+            if !matches!(input, GroupInput::Look) {
+                self.busy = Some(Instant::now());
+            }
             self.handle(input);
         }
         self.fire_timer();
@@ -412,9 +419,9 @@ impl GroupRole {
         }
         let idle = Duration::from_millis(self.shared.limits.idle_ms);
         if !self.settlers.is_empty() {
-            self.busy = Instant::now();
+            self.busy = Some(Instant::now());
         }
-        let rest = idle.saturating_sub(self.busy.elapsed());
+        let rest = self.busy.map_or(Duration::ZERO, |busy| idle.saturating_sub(busy.elapsed()));
         if rest.is_zero() {
             return self.end();
         }

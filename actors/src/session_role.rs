@@ -51,6 +51,8 @@ pub(crate) enum SessionInput {
     Watch(GroupId, Cursor),
     /// A group has left the memory; something is due there then.
     Asleep(GroupId, Option<Timestamp>),
+    /// A group has looked at what is due and what was left undone.
+    Looked(GroupId),
     /// A group has given up its value, see [`GroupInput::Yield`].
     Yielded(GroupId),
     /// A write set of the key ring is stored, or not.
@@ -117,6 +119,7 @@ impl SessionRole {
                 self.catch_up();
             }
             SessionInput::Asleep(group, due) => self.asleep(group, due),
+            SessionInput::Looked(group) => drop(self.looking.remove(&group)),
             SessionInput::Yielded(group) => self.yielded(now, group),
             SessionInput::Stored(number, stored) => self.ring_stored(number, stored),
             SessionInput::Registered => self.registered(now),
@@ -161,7 +164,11 @@ impl SessionRole {
                     if !held.standing.is_removed() {
                         self.session.watch(Topic::Group(slot.id), held.cursor);
                     }
-                    self.unseen.push_back(slot.id);
+                    if held.undone {
+                        self.unseen.push_back(slot.id);
+                    }
+                    let due = held.next_timeout(&self.shared.limits.core);
+                    self.due.extend(due.map(|due| (slot.id, due)));
                 }
                 Ok(None) => {}
                 Err(error) => tracing::warn!(%error, "a group does not load"),
@@ -170,7 +177,6 @@ impl SessionRole {
     }
 
     fn asleep(&mut self, group: GroupId, due: Option<Timestamp>) {
-        self.looking.remove(&group);
         match due {
             Some(due) => self.due.insert(group, due),
             None => self.due.remove(&group),

@@ -19,6 +19,7 @@ macro_rules! suite {
                     a_full_group_pushes_back, nothing_works_before_registration_and_after_the_end,
                     the_store_is_free_when_the_engine_is_shut_down,
                     a_relay_that_restarts_loses_nothing, one_damaged_group_does_not_stop_others,
+                    many_groups_finish_what_they_left_undone,
                     a_panic_loses_one_value_and_not_the_engine, a_panic_loses_no_invitation,
             }
         }

@@ -213,6 +213,34 @@ pub(crate) fn one_damaged_group_does_not_stop_others(driver: NewDriver<'_>) {
     assert_eq!(read(&people[1], &healthy, 1), [b"still here".to_vec()]);
 }
 
+/// What was left undone in many groups is done when the engine is opened again, although each of
+/// them would stay awake for an hour.
+pub(crate) fn many_groups_finish_what_they_left_undone(driver: NewDriver<'_>) {
+    let town = Town::new(driver);
+    let (one, two) = (town.person(), town.person());
+    let groups: Vec<_> = (0..20)
+        .map(|_| {
+            let group = one.engine.create_group(open_group()).wait().unwrap();
+            group.add(&[two.inbox]).wait().unwrap();
+            settle(&group);
+            wait_for_group(&two, &group)
+        })
+        .collect();
+    town.close_road();
+    for group in one.engine.groups() {
+        group.send("left").wait().unwrap();
+    }
+    one.engine.shut_down();
+    town.open_road();
+    let mut limits = quick();
+    limits.idle_ms = 3_600_000;
+    let again = town.engine_on(Arc::clone(&one.store), limits);
+    for group in &groups {
+        assert_eq!(read(&two, group, 1), [b"left".to_vec()]);
+    }
+    again.shut_down();
+}
+
 /// E7: a panic in the middle of a step loses one value, which is loaded again. Whoever waited is
 /// told; nothing is lost or doubled, in whatever place it happens.
 pub(crate) fn a_panic_loses_one_value_and_not_the_engine(driver: NewDriver<'_>) {
@@ -226,7 +254,7 @@ pub(crate) fn a_panic_loses_one_value_and_not_the_engine(driver: NewDriver<'_>) 
     let other = wait_for_group(&two, &group);
     for number in 0..40 {
         let (mine, theirs) = (format!("mine {number}"), format!("theirs {number}"));
-        fuse.light(number + 1);
+        fuse.light_again(number + 1);
         other.send(theirs).wait().unwrap();
         while let Err(error) = within(group.send(mine.clone())) {
             assert_eq!(error, Error::Closed);
@@ -237,13 +265,13 @@ pub(crate) fn a_panic_loses_one_value_and_not_the_engine(driver: NewDriver<'_>) 
             }
         }
     }
-    fuse.light(0);
+    fuse.put_out();
     settle(&group);
     let (ours, theirs) = (read(&one, &group, 80), read(&two, &other, 80));
     assert_eq!(ours, theirs);
     let once: BTreeSet<&Vec<u8>> = ours.iter().collect();
     assert_eq!((ours.len(), once.len()), (80, 80));
-    assert!(fuse.burnt() >= 10, "{} panics", fuse.burnt());
+    assert!(fuse.burnt() >= 5, "{} panics", fuse.burnt());
 }
 
 /// E7: nor does one lose an invitation.
@@ -253,7 +281,7 @@ pub(crate) fn a_panic_loses_no_invitation(driver: NewDriver<'_>) {
     let one = town.person_with(|builder| builder.entropy(fuse.clone()).clock(fuse.clone()));
     let two = town.person();
     for number in 0..20 {
-        fuse.light(number + 1);
+        fuse.light_again(number + 1);
         let group = two.engine.create_group(open_group()).wait().unwrap();
         group.add(&[one.inbox]).wait().unwrap();
         settle(&group);
@@ -261,7 +289,7 @@ pub(crate) fn a_panic_loses_no_invitation(driver: NewDriver<'_>) {
         while within(joined.send("here")).is_err() {}
         assert!(read(&two, &group, 1).iter().all(|content| content == b"here"));
     }
-    assert!(fuse.burnt() >= 10, "{} panics", fuse.burnt());
+    assert!(fuse.burnt() >= 5, "{} panics", fuse.burnt());
 }
 
 /// The system's time and randomness, with a panic when it has been asked so many times.
@@ -275,8 +303,16 @@ struct Burning {
 }
 
 impl Fuse {
-    fn light(&self, left: u32) {
-        self.0.lock().unwrap().left = left;
+    /// Unless it burns already.
+    fn light_again(&self, left: u32) {
+        let mut burning = self.0.lock().unwrap();
+        if burning.left == 0 {
+            burning.left = left;
+        }
+    }
+
+    fn put_out(&self) {
+        self.0.lock().unwrap().left = 0;
     }
 
     fn burnt(&self) -> u32 {

@@ -346,15 +346,47 @@ pub fn read_messages(
     if damaged { Err(StoreError::Corrupt) } else { Ok(found) }
 }
 
-/// How a store's own group stands, without loading it.
-pub(crate) fn stored_standing(
+/// What is known of a group without loading it.
+pub(crate) struct Resting {
+    pub(crate) standing: Standing,
+    pub(crate) cursor: Cursor,
+    /// When the oldest past epoch ended.
+    pub(crate) oldest_past: Option<Timestamp>,
+    /// When its keys are to be renewed.
+    pub(crate) update_by: Option<Timestamp>,
+    /// Whether anything is wished, on its way, or kept for an answer.
+    pub(crate) undone: bool,
+}
+
+/// Reads the little that does not need the whole group.
+pub(crate) fn stored_resting(
     store: &dyn Store,
     group: GroupId,
-) -> Result<Option<(Standing, Cursor)>, LoadError> {
+) -> Result<Option<Resting>, LoadError> {
     let value = store.get(Table::Group, &Key::new(group.0, &Place::Meta.order()))?;
-    let meta = value.map(|value| Meta::decode(&value)).transpose();
-    let meta = meta.map_err(|_| LoadError::Damaged("group record"))?;
-    Ok(meta.map(|meta| (meta.standing, meta.cursor)))
+    let Some(value) = value else { return Ok(None) };
+    let meta = Meta::decode(&value).map_err(|_| LoadError::Damaged("group record"))?;
+    let kept = [&[tag::KEPT][..], &[tag::KEPT + 1][..]];
+    let undone = has_any(store, Table::Outbox, Range::scope(group.0))?
+        || has_any(store, Table::Intent, Range::scope(group.0))?
+        || has_any(store, Table::Group, Range::within(group.0, kept[0], kept[1]))?;
+    let renews = meta.standing == Standing::Member && meta.last_path.is_none();
+    Ok(Some(Resting {
+        standing: meta.standing,
+        cursor: meta.cursor,
+        oldest_past: meta.past.first().map(|past| past.ended),
+        update_by: (renews && meta.update_by > meta.joined).then_some(meta.update_by),
+        undone,
+    }))
+}
+
+fn has_any(store: &dyn Store, table: Table, range: Range<'_>) -> Result<bool, StoreError> {
+    let mut found = false;
+    store.scan(table, range, Direction::Forward, &mut |_, _| {
+        found = true;
+        ControlFlow::Break(())
+    })?;
+    Ok(found)
 }
 
 #[cfg(test)]

@@ -11,8 +11,9 @@ use sha2::{Digest, Sha256};
 
 use super::{KeyRing, stored::Package};
 use crate::{
+    config::Limits,
     delivery::{Event, Parked, WelcomeRejection},
-    group::{Group, LoadError, Parts, Standing},
+    group::{Group, LoadError, Parts, Resting, Standing, stored_resting},
     identity::{ed25519, read_log},
     mls::{Joining, Mls},
     seal::{Kem, Sealed, open, open_body},
@@ -58,6 +59,11 @@ pub struct Held {
     pub standing: Standing,
     /// [`Group::cursor`].
     pub cursor: Cursor,
+    /// Whether something of its own may be on its way or is wished: to be loaded, so that
+    /// [`Group::unsettled`] is published.
+    pub undone: bool,
+    oldest_past: Option<Timestamp>,
+    update_by: Option<Timestamp>,
 }
 
 impl Held {
@@ -66,8 +72,23 @@ impl Held {
     /// # Errors
     /// [`LoadError`].
     pub fn read(store: &dyn Store, group: GroupId) -> Result<Option<Self>, LoadError> {
-        let held = crate::group::stored_standing(store, group)?;
-        Ok(held.map(|(standing, cursor)| Self { standing, cursor }))
+        let held = stored_resting(store, group)?;
+        Ok(held.map(|Resting { standing, cursor, oldest_past, update_by, undone }| Self {
+            standing,
+            cursor,
+            undone,
+            oldest_past,
+            update_by,
+        }))
+    }
+
+    /// When it has something to do although nothing comes: old secrets to erase (S4), keys to
+    /// renew (S5). It may be earlier than [`Group::next_timeout`], never later, unless something
+    /// is [`undone`](Self::undone).
+    #[must_use]
+    pub fn next_timeout(&self, limits: &Limits) -> Option<Timestamp> {
+        let expiry = self.oldest_past.map(|ended| ended.plus_ms(limits.past_epoch_ms));
+        [expiry, self.update_by].into_iter().flatten().min()
     }
 
     /// Whether the log may still show, before the Welcome's commit, that this installation was
