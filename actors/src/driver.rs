@@ -31,6 +31,12 @@ pub enum Next {
 pub trait Role: Send + 'static {
     /// Handles some of what waits. Never blocks for long, never panics.
     fn run(&mut self) -> Next;
+
+    /// Whether all others wait for this one (the session). It does little itself; a driver that
+    /// binds roles to threads gives it a thread that no group keeps busy.
+    fn is_shared(&self) -> bool {
+        false
+    }
 }
 
 /// What a role does whose turn has panicked: it recovers in its next turn, which comes soon, unless

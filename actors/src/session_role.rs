@@ -307,6 +307,10 @@ impl Role for SessionRole {
             Err(_) => after_panic(&mut self.lost, self.shared.is_stopping()),
         }
     }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
 }
 
 /// Jitter only has to differ between engines.

@@ -21,7 +21,9 @@ pub fn wall(work: impl FnOnce()) -> Duration {
     start.elapsed()
 }
 
-fn process_time() -> Duration {
+/// Processor time of the whole process so far.
+#[must_use]
+pub fn process_time() -> Duration {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
     let nanos = u32::try_from(time.tv_nsec).unwrap_or_default();

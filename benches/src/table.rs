@@ -6,7 +6,9 @@ use crate::{
     bare::BareGroup,
     bytes::{self, Bytes},
     durable::{Cost, OnDisk},
-    engine::{end_to_end, open_with_many_groups, two_cores_over_one},
+    engine::{
+        end_to_end, open_with_many_groups, two_cores_over_one, two_threads_over_one_processor,
+    },
     fixture::{Fixture, Shape},
     measure::Ratio,
     messages::{self, BATCH, Side},
@@ -340,9 +342,17 @@ impl Table {
         let target = Target::AtLeast(1.6);
         let key = "two_cores_over_one";
         self.figures.push(match two_cores_over_one(budget.two_groups, repetitions) {
-            Some(ratio) => Figure::ratio(key, ratio, target),
+            Some((ratio, busy)) => {
+                let mut figure = Figure::ratio(key, ratio, target);
+                let _ = write!(figure.detail, ", {busy:.2} processors busy");
+                figure
+            }
             None => Figure::missing(key, target, "this system binds no threads"),
         });
+        if let Some(ratio) = two_threads_over_one_processor(budget.repetitions) {
+            let key = "two_cores_over_one, threads with nothing in common";
+            self.besides.push(Figure::ratio(key, ratio, Target::Reported));
+        }
         let opened = open_with_many_groups(budget.groups, program);
         let millis = |time: Duration| time.as_secs_f64() * 1e3;
         let usable = format!("a message is stored after {:.1} ms", millis(opened.usable));

@@ -45,6 +45,9 @@ pub struct SessionLimits {
     pub calls: usize,
     /// Topics in one fetch.
     pub fetch_topics: usize,
+    /// Records that an owner is given at once: enough to share what a step costs, and few enough
+    /// that whatever else it is asked waits for some tens of milliseconds only.
+    pub given_records: usize,
     /// Records kept for one owner that is busy; later ones are fetched when it is not.
     pub held_records: usize,
     /// Records collected for a parked owner, which looks at everything behind its cursor at once.
@@ -71,6 +74,7 @@ impl Default for SessionLimits {
             retry_max_ms: 60_000,
             calls: 4,
             fetch_topics: 256,
+            given_records: 256,
             held_records: 256,
             parked_records: 4_096,
             parked_ms: 60_000,

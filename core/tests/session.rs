@@ -449,6 +449,37 @@ fn a_break_with_10000_topics_costs_a_handful_of_actions() {
     assert!(added.contains(&&(many(77), Seq(4))), "from where it stood");
 }
 
+/// E7: two logs with news are asked for at the same time and by themselves, so that the page of
+/// one does not fill what the other could have had; a long page is given in parts.
+#[test]
+fn two_owners_are_served_at_the_same_time_and_in_parts() {
+    let mut session = connected();
+    session.watch(topic(2), Cursor::START);
+    session.handle_delivery(Delivery::Head { topic: topic(1), seq: Seq(1_000) });
+    session.handle_delivery(Delivery::Head { topic: topic(2), seq: Seq(1_000) });
+    let actions = drain(&mut session, START);
+    let fetches: Vec<_> = actions
+        .iter()
+        .filter_map(|action| match action {
+            Action::Fetch { call, after, .. } => Some((*call, after.clone())),
+            _ => None,
+        })
+        .collect();
+    let asked: Vec<_> = fetches.iter().map(|(_, after)| after.len()).collect();
+    assert_eq!(asked, [1, 1]);
+    let log = records(1, 1_000);
+    session.handle_pages(START, fetches[0].0, Ok(vec![page(&log, &log[999], false)]));
+    let (most, mut given) = (SessionLimits::default().given_records, 0);
+    while given < 1_000 {
+        let part = delivered(&drain(&mut session, START));
+        assert!((1..=most).contains(&part.len()) && part[0] == given + 1, "{part:?}");
+        given += part.len() as u64;
+        let last = usize::try_from(given).unwrap() - 1;
+        session.handled(START, &topic(1), log[last].cursor(), false);
+    }
+    assert_eq!(given, 1_000);
+}
+
 /// Uploads: one at a time, the newest only, until it is settled.
 #[test]
 fn an_upload_is_tried_until_it_is_settled() {
@@ -484,8 +515,8 @@ fn topic(number: u8) -> Topic {
 /// A log of so many records.
 fn records(number: u8, count: u64) -> Vec<Record> {
     let mut cursor = Cursor::START;
-    let record = |seq| {
-        let payload = vec![number, u8::try_from(seq).unwrap()];
+    let record = |seq: u64| {
+        let payload = [&[number][..], &seq.to_be_bytes()].concat();
         let record = Record::chained(&topic(number), Seq(seq), cursor.seq, &cursor.hash, payload);
         cursor = record.cursor();
         record

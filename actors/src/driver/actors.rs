@@ -21,6 +21,8 @@ use super::{Driver, Next, Role, Wake, threads};
 /// The default driver: actix actors.
 pub struct Actors {
     arbiters: Vec<ArbiterHandle>,
+    /// For the role that all others wait for.
+    shared: ArbiterHandle,
     turn: AtomicUsize,
     roles: Arc<Roles>,
     system: System,
@@ -35,7 +37,8 @@ struct Roles {
 }
 
 impl Actors {
-    /// Starts the threads: as many as there are processors, unless a number is given.
+    /// Starts the threads: as many as there are processors, unless a number is given, and one for
+    /// the session.
     ///
     /// # Errors
     /// What the system says if there can be no further thread.
@@ -45,7 +48,7 @@ impl Actors {
         let run = move || {
             let runner = System::new();
             let arbiters: Vec<Arbiter> =
-                runner.block_on(async move { (0..count).map(|_| Arbiter::new()).collect() });
+                runner.block_on(async move { (0..=count).map(|_| Arbiter::new()).collect() });
             let handles = arbiters.iter().map(Arbiter::handle).collect::<Vec<_>>();
             // If nobody waits for it, there is nothing to run.
             if tell.send((handles, System::current())).is_err() {
@@ -59,19 +62,28 @@ impl Actors {
             }
         };
         let thread = std::thread::Builder::new().name("conclave actors".to_owned()).spawn(run)?;
-        let (arbiters, system) =
+        let (mut arbiters, system) =
             told.recv().map_err(|_| io::Error::other("the actor system did not start"))?;
         let (turn, roles) = (AtomicUsize::new(0), Arc::default());
-        Ok(Self { arbiters, turn, roles, system, thread: Mutex::new(Some(thread)) })
+        let shared = arbiters.pop().ok_or_else(|| io::Error::other("no thread was started"))?;
+        Ok(Self { arbiters, shared, turn, roles, system, thread: Mutex::new(Some(thread)) })
+    }
+}
+
+impl Actors {
+    fn arbiter(&self, role: &dyn Role) -> Option<&ArbiterHandle> {
+        if role.is_shared() {
+            return Some(&self.shared);
+        }
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        turn.checked_rem(self.arbiters.len()).and_then(|at| self.arbiters.get(at))
     }
 }
 
 impl Driver for Actors {
     fn start(&self, role: Box<dyn Role>) -> Arc<dyn Wake> {
         let handle = Arc::new(Handle { woken: AtomicBool::new(true), address: OnceLock::new() });
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let arbiter = turn.checked_rem(self.arbiters.len()).and_then(|at| self.arbiters.get(at));
-        if let Some(arbiter) = arbiter {
+        if let Some(arbiter) = self.arbiter(&*role) {
             *lock(&self.roles.count) += 1;
             let counted = Counted(Arc::clone(&self.roles));
             let actor = RoleActor { role, handle: Arc::clone(&handle), timer: None, counted };

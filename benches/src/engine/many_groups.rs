@@ -14,7 +14,7 @@ use conclave_store_redb::RedbStore;
 use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 
-use super::{from_the_start, joined, person};
+use super::person;
 use crate::{
     disk::Folder,
     served::{Relay, runtime},
@@ -36,8 +36,8 @@ pub struct Opened {
     pub peak: Option<u64>,
 }
 
-/// Makes so many groups of two, and opens the engine of the one who was added in a process of its
-/// own: `program` with the arguments of [`opened_in_this_process`].
+/// Makes so many groups of two, and opens the engine of the one who founded them in a process of
+/// its own: `program` with the arguments of [`opened_in_this_process`].
 ///
 /// # Panics
 /// If the disk, the loopback or the program fails.
@@ -62,23 +62,20 @@ pub fn open_with_many_groups(groups: usize, program: &Path) -> Opened {
 
 fn make_groups(count: usize, relay: &Relay, file: &Path) {
     let remote = || RelayAddress::pinned(relay.address, relay.fingerprint).remote();
-    let (founder, _) = person(MemoryStore::new(), remote());
+    // Somebody with a key package, who is away.
+    let (other, inbox) = person(MemoryStore::new(), remote());
+    other.shut_down();
     let store = RedbStore::create_or_open(file).expect("the disk works");
-    let (engine, inbox) = person(store, remote());
-    let mut events = from_the_start(&engine);
+    let (engine, _) = person(store, remote());
     let founded = stream::iter(0..count).map(|_| async {
-        let group = founder.create_group(GroupConfig::default()).await.expect("it is stored");
+        let group = engine.create_group(GroupConfig::default()).await.expect("it is stored");
         group.add(&[inbox]).await.expect("the other has keys");
+        group.settled().await.expect("it is stored");
     });
-    // Joining is slower, and a person is not to be overrun by Welcomes.
-    let mut founded = founded.buffered(16);
-    runtime().block_on(async {
-        while founded.next().await.is_some() {
-            joined(&engine, &mut events);
-        }
-    });
+    // What goes on at the same time shares commits to the disk.
+    let founded = founded.buffer_unordered(64);
+    runtime().block_on(founded.for_each(|()| std::future::ready(())));
     engine.sync().wait().expect("the relay answers");
-    founder.shut_down();
     engine.shut_down();
 }
 

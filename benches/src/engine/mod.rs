@@ -10,7 +10,7 @@ use conclave::{
 };
 pub use end_to_end::{EndToEnd, end_to_end};
 pub use many_groups::{Opened, open_with_many_groups, opened_in_this_process};
-pub use two_cores::two_cores_over_one;
+pub use two_cores::{two_cores_over_one, two_threads_over_one_processor};
 
 /// Bytes of a message.
 const CONTENT: usize = 100;

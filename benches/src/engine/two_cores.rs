@@ -1,6 +1,7 @@
 //! What a second processor is worth to an engine that reads two groups.
 
 use std::{
+    cell::RefCell,
     sync::Arc,
     thread,
     time::{Duration, Instant},
@@ -11,7 +12,11 @@ use conclave_relay::{Founding, Host, HostLimits, Logs, RelayLimits, RelayStore, 
 use conclave_store_memory::MemoryStore;
 
 use super::{content, from_the_start, joined, person};
-use crate::measure::Ratio;
+use crate::{
+    fixture::{Fixture, Shape},
+    measure::{Ratio, process_time},
+    messages::BATCH,
+};
 
 /// An engine that was away, and what it missed.
 struct Missed {
@@ -21,20 +26,64 @@ struct Missed {
     messages: usize,
 }
 
+/// What two threads make of two processors that only receive messages, each in a group of its
+/// own, with nothing in common: no engine can be better. Virtual processors often share what
+/// cryptography needs most.
+///
+/// # Panics
+/// If a message is not received.
+#[must_use]
+pub fn two_threads_over_one_processor(repetitions: usize) -> Option<Ratio> {
+    processors(2)?;
+    let groups = RefCell::new([Fixture::new(Shape::of(10)), Fixture::new(Shape::of(10))]);
+    let side = |processors| receive_alone(&mut groups.borrow_mut(), processors);
+    side(2);
+    Some(Ratio::interleaved(repetitions, 2 * ALONE, || side(2), || side(1)).of_rates())
+}
+
+fn receive_alone(groups: &mut [Fixture; 2], processors: usize) -> Duration {
+    for group in groups.iter_mut() {
+        group.messages(ALONE);
+    }
+    let start = Instant::now();
+    thread::scope(|scope| {
+        for group in groups.iter_mut() {
+            scope.spawn(move || {
+                bind(processors);
+                let records = group.log[group.log.len() - ALONE..].to_vec();
+                records.chunks(BATCH).for_each(|batch| group.receiver().receive(batch));
+            });
+        }
+    });
+    let time = start.elapsed();
+    groups.iter_mut().for_each(Fixture::catch_up);
+    time
+}
+
+/// Messages of each of the two groups alone.
+const ALONE: usize = 256;
+
 /// Messages per second that an engine with two groups receives on two processors, over those on
 /// one; `None` where a thread cannot be bound to processors, or there is only one. The relay is
 /// in the process of the engine and on the same processors; everything is in memory.
+/// Also how many processors were busy on average while there were two.
 ///
 /// # Panics
 /// If a message is missing.
 #[must_use]
-pub fn two_cores_over_one(messages: usize, repetitions: usize) -> Option<Ratio> {
+pub fn two_cores_over_one(messages: usize, repetitions: usize) -> Option<(Ratio, f64)> {
     processors(2)?;
     let missed = Missed::prepare(messages);
     missed.receive(2);
-    let ratio =
-        Ratio::interleaved(repetitions, 2 * messages, || missed.receive(2), || missed.receive(1));
-    Some(ratio.of_rates())
+    let mut busy = Vec::new();
+    let on_two = || {
+        let (time, processor_time) = missed.receive(2);
+        busy.push(processor_time.as_secs_f64() / time.as_secs_f64());
+        time
+    };
+    let ratio = Ratio::interleaved(repetitions, 2 * messages, on_two, || missed.receive(1).0);
+    busy.sort_by(f64::total_cmp);
+    Some((ratio.of_rates(), busy[busy.len() / 2]))
 }
 
 impl Missed {
@@ -71,17 +120,17 @@ impl Missed {
     }
 
     /// Opens the engine and lets it read, on so many processors.
-    fn receive(&self, processors: usize) -> Duration {
+    fn receive(&self, processors: usize) -> (Duration, Duration) {
         let (store, relay) = (self.store.snapshot(), self.relay.local());
         // Threads of the engine are bound as the thread is that starts them.
         let bound = thread::scope(|scope| {
             let read = scope.spawn(|| {
                 bind(processors);
-                let start = Instant::now();
+                let (start, spent) = (Instant::now(), process_time());
                 let engine = Engine::builder().store(store).delivery(relay).open();
                 let engine = engine.expect("it opens");
                 engine.sync().wait().expect("the relay answers");
-                let time = start.elapsed();
+                let time = (start.elapsed(), process_time().saturating_sub(spent));
                 for group in engine.groups() {
                     let read = group.messages(Seq(0), usize::MAX).expect("the store works");
                     assert_eq!(read.len(), self.messages, "every message is read");

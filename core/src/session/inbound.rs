@@ -194,20 +194,22 @@ impl Inbound {
     }
 
     /// What the owner is to be given now.
-    fn next_batch(&mut self, parked_records: usize) -> Option<Vec<Record>> {
+    fn next_batch(&mut self, limits: &SessionLimits) -> Option<Vec<Record>> {
         if self.with_owner.is_some() {
             return None;
         }
         if let Some(parked) = &mut self.parked {
-            let complete = self.end.seq >= self.head || self.held.len() >= parked_records;
+            let complete = self.end.seq >= self.head || self.held.len() >= limits.parked_records;
             if !parked.collecting || !complete || self.fetching.is_some() {
                 return None;
             }
             parked.collecting = !self.held.is_empty();
         }
-        let last = self.held.back()?.seq;
-        self.with_owner = Some(last);
-        Some(core::mem::take(&mut self.held).into())
+        // A parked owner looks at everything at once.
+        let most = if self.parked.is_some() { usize::MAX } else { limits.given_records.max(1) };
+        let given: Vec<Record> = self.held.drain(..self.held.len().min(most)).collect();
+        self.with_owner = Some(given.last()?.seq);
+        Some(given)
     }
 }
 
@@ -311,7 +313,7 @@ impl Session {
     /// Hands the topic's owner what it waits for.
     pub(super) fn deliver(&mut self, topic: &Topic) {
         let Some(inbound) = self.topics.get_mut(topic) else { return };
-        if let Some(records) = inbound.next_batch(self.limits.parked_records) {
+        if let Some(records) = inbound.next_batch(&self.limits) {
             self.actions.push_back(Action::Deliver { topic: topic.clone(), records });
         }
         let (busy, parked) = (!inbound.is_idle(), inbound.is_parked());
@@ -346,9 +348,16 @@ impl Session {
             let fetch = Fetch::LookUp(id, topic.clone());
             return Some((fetch, Vec::from([(topic, after)]), limit));
         }
+        // The topics of a fetch share one limit, and the first ones would get it all: a few topics
+        // are asked for by themselves, so that their owners work at the same time.
+        let held = self.limits.held_records;
+        let wants = |topic| self.topics.get(topic).is_some_and(|inb| inb.wants(held).is_some());
+        let wanting = self.busy.iter().filter(|topic| wants(topic)).count();
+        let calls = self.limits.calls.saturating_sub(self.fetches.len()).max(1);
+        let most = wanting.div_ceil(calls).min(self.limits.fetch_topics);
         let (mut asked, mut after) = (Vec::new(), Vec::new());
         for topic in &self.busy {
-            if asked.len() >= self.limits.fetch_topics {
+            if asked.len() >= most {
                 break;
             }
             let Some(inbound) = self.topics.get_mut(topic) else { continue };
