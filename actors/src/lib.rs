@@ -13,14 +13,15 @@
 //! use std::sync::Arc;
 //!
 //! use conclave::{AccountKey, Engine, GroupConfig, Seq};
-//! # use conclave_relay::{Founding, Host, HostLimits, Logs, RelayLimits, RelayStore, Service};
+//! use conclave_relay::{Founding, Host, HostLimits, Logs, RelayLimits, RelayStore, Service};
 //! use conclave_store_memory::MemoryStore;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # let logs = Logs::in_memory(&Founding::from_random(&[7; 48]), RelayLimits::default())?;
-//! # let service = Service::new(RelayStore::start(logs)?, RelayLimits::default());
-//! # let relay = Arc::new(Host::new(service, HostLimits::default()));
-//! // A store and a way to the relay; `quic::RelayAddress` for one that is somewhere else.
+//! // A relay in this process (crate `conclave-relay`), for tests and first steps.
+//! let logs = Logs::in_memory(&Founding::from_random(&[7; 48]), RelayLimits::default())?;
+//! let service = Service::new(RelayStore::start(logs)?, RelayLimits::default());
+//! let relay = Arc::new(Host::new(service, HostLimits::default()));
+//!
 //! let alice = Engine::builder().store(MemoryStore::new()).delivery(relay.local()).open()?;
 //! alice.register(AccountKey::generate()?, 0).wait()?;
 //!
@@ -30,6 +31,33 @@
 //! assert_eq!(group.messages(Seq(0), 10)?.len(), 1);
 //! # Ok(())
 //! # }
+//! ```
+//!
+//! An application keeps its state in a file (`redb`) and talks to a relay that is somewhere else
+//! (`quic`), such as `conclave relay` starts one:
+//!
+//! ```no_run
+//! # #[cfg(all(feature = "quic", feature = "redb"))]
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use conclave::{AccountKey, Engine, EventCursor, RedbStore, Told, quic::RelayAddress};
+//!
+//! let fingerprint: [u8; 32] = [0; 32]; // what the relay prints, as bytes
+//! let relay = RelayAddress::pinned("127.0.0.1:4433".parse()?, fingerprint).remote();
+//! let store = RedbStore::create_or_open("alice.conclave")?;
+//! let alice = Engine::builder().store(store).delivery(relay).open()?;
+//! // The same account on every device of a person; registering again only answers.
+//! let inbox = alice.register(AccountKey::generate()?, 0).wait()?;
+//! println!("my inbox, for others to add me: {}", inbox.to_hex());
+//! let mut events = alice.events(EventCursor(0));
+//! while let Some(told) = events.wait_event()? {
+//!     if let Told::Event(at, event) = told {
+//!         println!("{at:?} {event:?}"); // keep `at` with what you made of it
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! # #[cfg(not(all(feature = "quic", feature = "redb")))]
+//! # fn main() {}
 //! ```
 //!
 //! # Waiting
@@ -45,8 +73,8 @@
 //!
 //! # Without a part of it
 //!
-//! The features `actix`, `quic`, `redb`, `memory` and `wallets` can each be left out; without
-//! `actix`, plain threads drive the engine.
+//! The features `actix`, `quic`, `redb` (`RedbStore`), `memory` (`MemoryStore`) and `wallets` can
+//! each be left out; without `actix`, plain threads drive the engine.
 #![forbid(unsafe_code)]
 
 mod account;
@@ -84,6 +112,10 @@ pub use conclave_proto::{
     self as proto, GroupId, InboxId, InstallationId, IntentId, MessageId, Seq, Timestamp,
     identity::Account,
 };
+#[cfg(feature = "memory")]
+pub use conclave_store_memory::MemoryStore;
+#[cfg(feature = "redb")]
+pub use conclave_store_redb::RedbStore;
 pub use engine::Engine;
 pub use error::Error;
 pub use events::{EventCursor, Events, Told};

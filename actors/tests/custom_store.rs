@@ -19,28 +19,35 @@ use store::FileStore;
 /// A store whose file goes with it.
 struct Temporary {
     store: FileStore,
-    path: PathBuf,
+    file: Removed,
 }
+
+/// A file that goes when nobody needs it any more.
+struct Removed(PathBuf);
 
 fn make() -> Temporary {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let name = format!("conclave-custom-store-{}-{number}", std::process::id());
     let path = std::env::temp_dir().join(name);
-    Temporary { store: FileStore::open(&path).unwrap(), path }
+    Temporary { store: FileStore::open(&path).unwrap(), file: Removed(path) }
 }
 
-fn reopen(temporary: Temporary) -> Temporary {
-    let path = temporary.path.clone();
-    let old = std::mem::ManuallyDrop::new(temporary);
-    // The file stays; the old handle is not used again.
-    let _ = &old.store;
-    Temporary { store: FileStore::open(&path).unwrap(), path }
+fn reopen(Temporary { store, file }: Temporary) -> Temporary {
+    drop(store);
+    Temporary { store: FileStore::open(&file.0).unwrap(), file }
 }
 
-impl Drop for Temporary {
+/// One file has one owner: whoever opens it twice is refused.
+fn open_again(temporary: &Temporary) -> Option<Temporary> {
+    let path = &temporary.file.0;
+    let store = FileStore::open(path).ok()?;
+    Some(Temporary { store, file: Removed(path.with_extension("none")) })
+}
+
+impl Drop for Removed {
     fn drop(&mut self) {
-        drop(std::fs::remove_file(&self.path));
+        drop(std::fs::remove_file(&self.0));
     }
 }
 
@@ -82,3 +89,4 @@ impl Store for Temporary {
 
 conclave_testkit::store_conformance!(file_store, crate::make);
 conclave_testkit::store_reopen_conformance!(file_store_again, crate::make, crate::reopen);
+conclave_testkit::store_sharing_conformance!(file_store_shared, crate::make, crate::open_again);

@@ -23,7 +23,7 @@ First steps:
   conclave whoami                      prints your inbox, for others to add you
   conclave group create
   conclave group add GROUP INBOX
-  conclave send GROUP 'Hello'          groups can be named by the first digits of their id
+  conclave send GROUP 'Hello'          groups can be named by four or more digits of their id
   conclave chat GROUP
 
 The data folder is ./conclave-data, or CONCLAVE_DATA, or --data. RUST_LOG=debug tells more.
@@ -51,7 +51,7 @@ pub(crate) enum Command {
     Read(ReadArgs),
     /// Print what happens in all groups, until Ctrl-C
     Listen(ClientArgs),
-    /// Talk in a group: each line is a message, until the end of input or Ctrl-C
+    /// Talk in a group: each line is a message, until the end of input (Ctrl-D) or Ctrl-C
     Chat(InGroupArgs),
     /// Renew this installation's keys in a group
     Keys(InGroupArgs),
@@ -81,7 +81,7 @@ rules give it, once, in the same order; otherwise the exit status is 1.
 Examples:
   conclave demo --seed 7 --messages 1000
   conclave demo --json | jq .ok
-  conclave demo --dir ./demo && conclave read --data ./demo/alice GROUP")]
+  conclave demo --dir ./demo && conclave store info --data ./demo/alice")]
 pub(crate) struct DemoArgs {
     /// Number that the course of events is made from; another one each time if it is left out
     #[arg(long)]
@@ -98,7 +98,7 @@ pub(crate) struct DemoArgs {
     /// What people sign with
     #[arg(long, value_enum, default_value_t = Accounts::Both)]
     pub(crate) accounts: Accounts,
-    /// Seconds after which it has failed
+    /// Seconds after which it has failed; its folder then stays, for looking into it
     #[arg(long, default_value_t = 300, value_name = "SECONDS")]
     pub(crate) timeout: u64,
 }
@@ -146,7 +146,8 @@ pub(crate) struct ClientArgs {
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "\
 Without a key, an account key is made and kept in the data folder (account.key, for its owner
-only): whoever has it can add devices to your inbox. Use the same key on each of your devices.
+only): whoever has it can add devices to your inbox. Use the same key on each of your devices; a
+new one is in no group until `group add GROUP YOUR-OWN-INBOX` has added it.
 
 Examples:
   conclave init --relay 127.0.0.1:4433 --fingerprint HEX
@@ -178,7 +179,9 @@ pub(crate) struct InitArgs {
 }
 
 #[derive(Debug, Subcommand)]
-#[command(after_help = "Groups and known inboxes can be named by the first digits of their id.")]
+#[command(
+    after_help = "Groups, and inboxes of people in one of your groups, can be named by the first digits of\ntheir id, four at least."
+)]
 pub(crate) enum GroupCommand {
     /// Found a group and print its id
     Create {

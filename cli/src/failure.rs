@@ -2,7 +2,13 @@
 
 use std::{fmt, io};
 
-use conclave::{BlockedOn, Class, OpenError, core::delivery::TransportError};
+use conclave::{
+    BlockedOn, Class, OpenError,
+    core::{
+        delivery::{Parked, TransportError},
+        group::{ChangeError, SendError},
+    },
+};
 use conclave_store_redb::OpenError as StoreOpenError;
 
 /// Exit statuses; they stay what they are, for scripts. 2 is for a wrong command line.
@@ -10,6 +16,8 @@ use conclave_store_redb::OpenError as StoreOpenError;
 pub(crate) enum Exit {
     /// It failed, or a check did.
     Failed = 1,
+    /// The command line is wrong, as when the parser finds it so.
+    Usage = 2,
     /// The data folder cannot be used: another process has it, nothing is in it, it is damaged.
     Folder = 3,
     /// The relay cannot be reached in time, or is not the one that is trusted.
@@ -114,6 +122,14 @@ impl From<conclave::Error> for Failure {
                 .hint("Inboxes are printed by `conclave whoami` of their owner."),
             conclave::Error::NotRegistered => {
                 Self::new(Exit::Folder, text).hint("Run `conclave init` first.")
+            }
+            conclave::Error::Change(ChangeError::NotAllowed) => Self::new(Exit::Refused, text)
+                .hint("Its policy leaves that to admins; see `conclave group create --open`."),
+            conclave::Error::Send(SendError::Parked(Parked::Removal))
+            | conclave::Error::Change(ChangeError::Parked(Parked::Removal)) => {
+                let text = "this installation was removed from the group, it seems";
+                Self::new(Exit::Refused, text)
+                    .hint("The next message of the group tells for certain.")
             }
             other => match other.class() {
                 Class::Blocked(BlockedOn::Ownership) => Self::new(Exit::Folder, text)

@@ -43,7 +43,7 @@ pub(crate) fn relay_address(
     fingerprint: &str,
 ) -> Result<RelayAddress, Failure> {
     let fingerprint = hex::array(fingerprint).ok_or_else(|| {
-        Failure::new(Exit::Relay, "the fingerprint is not one: 64 hex digits are needed")
+        Failure::new(Exit::Usage, "the fingerprint is not one: 64 hex digits are needed")
             .hint("`conclave relay` prints it when it starts.")
     })?;
     Ok(RelayAddress::pinned(address, fingerprint))
@@ -86,7 +86,11 @@ impl Folder {
                             CONCLAVE_DATA.";
                 Err(Failure::new(Exit::Folder, text).hint(hint))
             }
-            Err(error) => Err(error.into()),
+            Err(error) => {
+                let path = self.0.display();
+                let text = format!("the data folder {path} cannot be read: {error}");
+                Err(Failure::new(Exit::Folder, text))
+            }
         }
     }
 

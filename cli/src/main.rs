@@ -70,6 +70,11 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 /// What the engine and the relay say, as far as `RUST_LOG` asks for it.
 fn log_to_stderr() {
     use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("error"));
+    let to_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(to_terminal)
+        .with_writer(std::io::stderr)
+        .init();
 }

@@ -253,6 +253,40 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// An attempt with another relay, or the wrong fingerprint, leaves an installation as it was.
+#[test]
+fn a_failed_init_leaves_an_installation_as_it_was() {
+    let folder = Folder::new();
+    let alice = folder.join("alice");
+    let relay = Relay::start(&folder);
+    relay.init(&alice, &[]);
+    let wrong = "ab".repeat(32);
+    let attempts = [[relay.address.as_str(), &wrong], ["127.0.0.1:9", &relay.fingerprint]];
+    for [address, fingerprint] in attempts {
+        let attempt = ["init", "--data", &alice, "--relay", address, "--fingerprint", fingerprint];
+        let output = run(&[&attempt[..], &["--timeout", "1"]].concat());
+        assert_eq!(output.code(), 4, "{output:?}");
+    }
+    done(&["group", "create", "--data", &alice]);
+    done(&["group", "list", "--data", &alice]);
+    let odd = ["init", "--data", &alice, "--relay", &relay.address, "--fingerprint", "abc"];
+    assert_eq!(run(&odd).code(), 2);
+}
+
+/// A name that was left empty, as by a script, means no group.
+#[test]
+fn a_name_that_is_too_short_means_nothing() {
+    let folder = Folder::new();
+    let (alice, bob) = (folder.join("alice"), folder.join("bob"));
+    let relay = Relay::start(&folder);
+    let group = group_of_two(&relay, &alice, &bob);
+    for name in ["", &group[..3]] {
+        assert_eq!(run(&["send", name, "to nobody", "--data", &alice]).code(), 5);
+        assert_eq!(run(&["group", "remove", &group, name, "--data", &alice]).code(), 5);
+    }
+    done(&["send", &group[..4], "to somebody", "--data", &alice]);
+}
+
 /// The key of a wallet in a file founds the wallet's inbox; others find it by its address.
 #[test]
 fn a_wallet_key_founds_an_inbox_that_is_found_by_its_address() {

@@ -54,6 +54,30 @@ fn completions_are_printed_for_shells() {
     }
 }
 
+/// What the README and the help tell people to type is a command line.
+#[test]
+fn every_command_line_that_is_printed_parses() {
+    let readme = std::fs::read_to_string("../README.md").unwrap();
+    let lines = readme.lines().chain(include_str!("../src/args.rs").lines());
+    let mut found = 0;
+    for line in lines {
+        let line = line.trim();
+        let line = line.strip_prefix("cargo run --release -- ").or(line.strip_prefix("conclave "));
+        let Some(line) = line.filter(|line| !line.contains(['|', '&', '…', '>', '=', '\'']))
+        else {
+            continue;
+        };
+        // A comment follows a # or several spaces.
+        let line = line.split('#').next().unwrap().split("   ").next().unwrap();
+        let mut args: Vec<&str> = line.split_whitespace().collect();
+        args.push("--help");
+        let output = run(&args);
+        assert_eq!(output.code(), 0, "{args:?}: {}", output.err);
+        found += 1;
+    }
+    assert!(found >= 10, "{found} command lines");
+}
+
 /// A wrong command line is told from a failure.
 #[test]
 fn a_wrong_command_line_has_its_own_exit_status() {

@@ -115,7 +115,8 @@ pub enum Event {
         /// The reason.
         reason: Rejection,
     },
-    /// A wish of the application has ended.
+    /// A wish has ended: one of the application's, or one that the group made by itself (it
+    /// renews its keys after joining).
     IntentSettled {
         /// The group.
         group: GroupId,
@@ -124,7 +125,10 @@ pub enum Event {
         /// How.
         outcome: IntentOutcome,
     },
-    /// The group cannot follow its log for now; see the reason.
+    /// The group cannot follow its log for now; see the reason. With [`Parked::Removal`] this
+    /// installation was removed, it seems: whether others followed that commit only their next
+    /// message tells, and then [`Event::Removed`] or [`Event::Resumed`] comes. In a silent group
+    /// neither does.
     Parked {
         /// The group.
         group: GroupId,

@@ -31,6 +31,8 @@ impl FileStore {
     pub(crate) fn open(path: impl AsRef<Path>) -> io::Result<Self> {
         let mut file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        // What is in memory is a copy of the file, so there is one owner at a time.
+        file.try_lock()?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
         let mut state = State { file, end: 0, claim: None, records: BTreeMap::new() };

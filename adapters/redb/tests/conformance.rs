@@ -14,7 +14,8 @@ use conclave_core::{
 };
 use conclave_store_redb::RedbStore;
 use conclave_testkit::{
-    entropy::SimEntropy, store_conformance, store_reopen_conformance, world::World,
+    entropy::SimEntropy, store_conformance, store_reopen_conformance, store_sharing_conformance,
+    world::World,
 };
 use kit::{Folder, InFolder, disk::Disk};
 
@@ -24,6 +25,7 @@ store_conformance!(chunked_device, || {
     ChunkedStore::new(RedbStore::with_backend(Disk::default()).unwrap())
 });
 store_reopen_conformance!(file_reopened, InFolder::new, InFolder::reopen);
+store_sharing_conformance!(file_shared, InFolder::new, InFolder::open_again);
 
 /// E4, E5: a group and its unsettled message are there after the file was closed and opened.
 #[test]

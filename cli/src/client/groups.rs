@@ -84,9 +84,9 @@ fn list(client: &Client) -> Result<(), Failure> {
     for group in client.engine.groups() {
         let view = client.wait(group.view())?;
         let line = format!(
-            "{}  {} members, epoch {}, {}",
+            "{}  {}, epoch {}, {}",
             hex(&view.id.0),
-            view.members.len(),
+            members_of(&view),
             view.epoch.0,
             standing(&view)
         );
@@ -102,7 +102,11 @@ fn members(args: &InGroupArgs, client: &Client) -> Result<(), Failure> {
         let inbox = inbox.to_hex();
         let installations: Vec<String> = installations.iter().map(|id| hex(&id.0)).collect();
         let value = json!({ "inbox": inbox, "installations": installations });
-        client.say(&value, format!("{inbox}  {} installations", installations.len()));
+        let devices = match installations.len() {
+            1 => "1 installation".to_owned(),
+            several => format!("{several} installations"),
+        };
+        client.say(&value, format!("{inbox}  {devices}"));
     }
     Ok(())
 }
@@ -137,9 +141,19 @@ fn describe(view: &GroupView) -> Value {
     })
 }
 
+fn members_of(view: &GroupView) -> String {
+    match view.members.len() {
+        1 => "1 member".to_owned(),
+        several => format!("{several} members"),
+    }
+}
+
 const fn standing(view: &GroupView) -> &'static str {
     match view.standing {
         Standing::Member => "member",
+        Standing::Stuck { removal: true, .. } => {
+            "removed, it seems: the group's next message tells"
+        }
         Standing::Stuck { .. } => "stuck",
         Standing::Removed { .. } => "removed",
     }

@@ -32,8 +32,9 @@ pub(crate) fn init(args: &InitArgs, json: bool) -> Result<(), Failure> {
     } else {
         client.wait(registered)?
     };
-    folder.save_settings(&client.settings)?;
+    // A relay that does not answer is not remembered in the place of one that did.
     client.sync()?;
+    folder.save_settings(&client.settings)?;
     let installation = client.engine.installation().map(|id| hex(&id.0)).unwrap_or_default();
     let inbox = inbox.to_hex();
     let value = json!({ "inbox": inbox, "installation": installation, "account": account });

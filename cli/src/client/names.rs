@@ -13,6 +13,7 @@ use crate::{
 impl Client {
     /// The group whose id begins like that.
     pub(super) fn group(&self, prefix: &str) -> Result<GroupHandle, Failure> {
+        long_enough("group", prefix)?;
         let wanted = prefix.to_ascii_lowercase();
         let mut groups = self.engine.groups();
         groups.retain(|group| hex(&group.id().0).starts_with(&wanted));
@@ -38,6 +39,7 @@ impl Client {
             };
             return found.ok_or_else(nobody);
         }
+        long_enough("inbox", name)?;
         let known = self.known_inboxes()?;
         let wanted = name.to_ascii_lowercase();
         let matching: Vec<InboxId> =
@@ -47,7 +49,8 @@ impl Client {
             "known inbox",
             name,
             &ids,
-            "Whole ids are printed by `conclave whoami` of their owner.",
+            "Known are the members of your groups; others have a whole id, which `conclave whoami` \
+             of theirs prints.",
         )?;
         matching.first().copied().ok_or_else(|| Failure::new(Exit::Refused, "no such inbox"))
     }
@@ -63,6 +66,17 @@ impl Client {
         Ok(known)
     }
 }
+
+/// A script whose variable is empty means nobody.
+fn long_enough(what: &str, prefix: &str) -> Result<(), Failure> {
+    if prefix.len() >= FEWEST_DIGITS {
+        return Ok(());
+    }
+    let text = format!("{prefix:?} is too short for the name of a {what}");
+    Err(Failure::new(Exit::Refused, text).hint("Give four digits or more."))
+}
+
+const FEWEST_DIGITS: usize = 4;
 
 /// Exactly one has to be meant.
 fn one(what: &str, prefix: &str, found: &[String], hint: &str) -> Result<(), Failure> {

@@ -31,7 +31,9 @@ fn content(message: &StoredMessage) -> String {
 /// What others wrote may be anything; a terminal is not to obey it.
 fn plain(text: &str) -> String {
     let escape = |char: char| match char {
-        '\n' | '\t' => vec![char],
+        // Further lines stand under the first, where no line of somebody else's begins.
+        '\n' => "\n                 | ".chars().collect(),
+        '\t' => vec![char],
         other if other.is_control() => other.escape_unicode().collect(),
         other => vec![other],
     };
@@ -90,9 +92,16 @@ pub(super) fn event_line(event: &Event) -> String {
 mod tests {
     use super::plain;
 
+    /// Nobody puts words into somebody else's mouth.
+    #[test]
+    fn a_message_of_several_lines_forges_no_line_of_the_timeline() {
+        let shown = plain("mine\n   99  c9d3b4f5  forged");
+        assert!(shown.lines().skip(1).all(|line| line.starts_with("                 | ")));
+    }
+
     /// S18 in spirit: nobody moves somebody else's cursor.
     #[test]
     fn control_characters_of_others_are_shown_and_not_obeyed() {
-        assert_eq!(plain("a\u{1b}[2Jb\nc"), "a\\u{1b}[2Jb\nc");
+        assert_eq!(plain("a\u{1b}[2Jb\rc"), "a\\u{1b}[2Jb\\u{d}c");
     }
 }

@@ -222,7 +222,7 @@ pub enum Direction {
     Reverse,
 }
 
-/// The engine's claim on a store: a random number that opening wrote under [`Table::Meta`].
+/// The engine's claim on a store: a random number that opening it wrote ([`Store::claim`]).
 ///
 /// A commit whose claim is not the stored one changes nothing and answers
 /// [`StoreError::Fenced`]: a second engine took over, or the file was swapped underneath (E9).

@@ -2,7 +2,8 @@
 //!
 //! [`store_conformance!`](crate::store_conformance) expands to one test per guarantee,
 //! [`store_reopen_conformance!`](crate::store_reopen_conformance) does for a store that can be
-//! closed and opened again, and [`store_fault_conformance!`](crate::store_fault_conformance) for a
+//! closed and opened again, [`store_sharing_conformance!`](crate::store_sharing_conformance) for
+//! one that can be opened twice, and [`store_fault_conformance!`](crate::store_fault_conformance) for a
 //! store that lies on top of another one: there, each call of the lower store fails in turn.
 //! A guarantee that is not kept is a panic that says which.
 
@@ -13,6 +14,7 @@ pub mod limits;
 pub mod model;
 pub mod reopening;
 pub mod scans;
+pub mod sharing;
 
 mod kit;
 
@@ -91,6 +93,33 @@ macro_rules! store_reopen_conformance {
             reopening {
                 what_was_committed_is_there_after_reopening,
                 the_claim_stands_after_reopening,
+            }
+        }
+    };
+}
+
+/// Expands to a module of tests for a store whose medium somebody could open twice: a file, a
+/// database on a server.
+///
+/// The second argument is as in [`store_conformance!`](crate::store_conformance); the third opens
+/// the medium of a store that is open, as another process would, and gives `None` if that is
+/// refused.
+///
+/// ```
+/// use conclave_store_memory::MemoryStore;
+///
+/// conclave_testkit::store_sharing_conformance!(memory, MemoryStore::new, |store: &MemoryStore| {
+///     Some(store.clone())
+/// });
+/// # fn main() {}
+/// ```
+#[macro_export]
+macro_rules! store_sharing_conformance {
+    ($name:ident, $make:expr, $open_again:expr) => {
+        $crate::__store_conformance! { $name, ($make, $open_again),
+            sharing {
+                a_second_handle_is_refused_or_fences_the_first,
+                a_second_handle_sees_what_the_first_has_stored,
             }
         }
     };

@@ -3,7 +3,8 @@
 use std::sync::atomic::Ordering;
 
 use conclave_core::store::{Key, Store, StoreError, Table, Write};
-use conclave_testkit::conformance::store::fences;
+use conclave_store_memory::MemoryStore;
+use conclave_testkit::conformance::store::{fences, sharing};
 
 use crate::broken::{Broken, Commit, SetClaim, committing, healthy};
 use crate::must_catch;
@@ -19,6 +20,18 @@ fn a_store_that_anyone_may_write_to_unclaimed_is_caught() {
     };
     let make = committing(open);
     must_catch(|| fences::a_commit_before_any_claim_is_fenced(make));
+}
+
+/// Two handles, each with a copy of its own: the last writer wins, and nobody is told.
+#[test]
+fn handles_that_do_not_know_of_each_other_are_caught() {
+    let copy = |store: &MemoryStore| Some(store.snapshot());
+    must_catch(|| sharing::a_second_handle_is_refused_or_fences_the_first(MemoryStore::new, copy));
+    let empty = |_: &MemoryStore| Some(MemoryStore::new());
+    must_catch(|| sharing::a_second_handle_sees_what_the_first_has_stored(MemoryStore::new, empty));
+    let shared = |store: &MemoryStore| Some(store.clone());
+    sharing::a_second_handle_is_refused_or_fences_the_first(MemoryStore::new, shared);
+    sharing::a_second_handle_is_refused_or_fences_the_first(MemoryStore::new, |_| None);
 }
 
 #[test]

@@ -60,6 +60,11 @@ impl InFolder {
         self.folder.file("store")
     }
 
+    pub(crate) fn open_again(&self) -> Option<Self> {
+        let store = RedbStore::open(self.path()).ok()?;
+        Some(Self { store, folder: Folder::new() })
+    }
+
     pub(crate) fn reopen(self) -> Self {
         let Self { store, folder } = self;
         drop(store);
