@@ -68,7 +68,8 @@ fn every_command_line_that_is_printed_parses() {
             continue;
         };
         // A comment follows a # or several spaces.
-        let line = line.split('#').next().unwrap().split("   ").next().unwrap();
+        let line = line.replace("ADDRESS", "127.0.0.1:4433");
+        let line = line.split('#').next().unwrap().split("  ").next().unwrap();
         let mut args: Vec<&str> = line.split_whitespace().collect();
         args.push("--help");
         let output = run(&args);
