@@ -73,7 +73,18 @@ impl Product {
 fn cargo() -> Option<Command> {
     let mut command = Command::new(std::env::var_os("CARGO")?);
     command.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    // What cargo says to this program would make build scripts believe that something has changed.
+    for name in ["CARGO_MANIFEST_DIR", "CARGO_MANIFEST_PATH", "CARGO_CRATE_NAME", "OUT_DIR"] {
+        command.env_remove(name);
+    }
+    std::env::vars_os().map(|(name, _)| name).filter(is_of_package).for_each(|name| {
+        command.env_remove(name);
+    });
     Some(command)
+}
+
+fn is_of_package(name: &OsString) -> bool {
+    name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_"))
 }
 
 fn said(mut command: Command) -> String {
