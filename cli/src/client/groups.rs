@@ -86,7 +86,7 @@ fn list(client: &Client) -> Result<(), Failure> {
         let line = format!(
             "{}  {}, epoch {}, {}",
             hex(&view.id.0),
-            members_of(&view),
+            counted(view.members.len(), "member"),
             view.epoch.0,
             standing(&view)
         );
@@ -102,10 +102,7 @@ fn members(args: &InGroupArgs, client: &Client) -> Result<(), Failure> {
         let inbox = inbox.to_hex();
         let installations: Vec<String> = installations.iter().map(|id| hex(&id.0)).collect();
         let value = json!({ "inbox": inbox, "installations": installations });
-        let devices = match installations.len() {
-            1 => "1 installation".to_owned(),
-            several => format!("{several} installations"),
-        };
+        let devices = counted(installations.len(), "installation");
         client.say(&value, format!("{inbox}  {devices}"));
     }
     Ok(())
@@ -141,10 +138,10 @@ fn describe(view: &GroupView) -> Value {
     })
 }
 
-fn members_of(view: &GroupView) -> String {
-    match view.members.len() {
-        1 => "1 member".to_owned(),
-        several => format!("{several} members"),
+fn counted(count: usize, what: &str) -> String {
+    match count {
+        1 => format!("1 {what}"),
+        several => format!("{several} {what}s"),
     }
 }
 

@@ -24,6 +24,8 @@ struct Membership {
 /// What was found.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
+    /// Different messages, wherever they are.
+    pub(crate) messages: usize,
     pub(crate) delivered: usize,
     pub(crate) missing: usize,
     pub(crate) duplicated: usize,
@@ -47,6 +49,7 @@ pub(crate) fn check(
     let memberships = memberships(founder_inbox, founder, &mut findings);
     check_states(seats, &mut findings);
     let all = union(seats, &mut findings);
+    findings.messages = all.len();
     let none = Vec::new();
     for seat in seats {
         let memberships = memberships.get(&seat.inbox).unwrap_or(&none);
@@ -223,7 +226,8 @@ mod tests {
     fn a_removed_member_has_what_lies_between_its_coming_and_going() {
         let findings = judge(vec![line(5, 1)], &["text 7"]);
         assert!(findings.problems.is_empty(), "{:?}", findings.problems);
-        assert_eq!((findings.delivered, findings.commits, findings.epoch), (5, 2, 2));
+        assert_eq!((findings.messages, findings.delivered), (4, 5));
+        assert_eq!((findings.commits, findings.epoch), (2, 2));
     }
 
     #[test]

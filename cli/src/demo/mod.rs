@@ -45,8 +45,10 @@ struct Report {
     seed: u64,
     people: usize,
     installations: usize,
-    /// Messages whose sending was acknowledged.
+    /// Messages in the history of the group.
     messages: usize,
+    /// Messages of the plan that are not: whoever was to send them was removed before.
+    unsent: usize,
     /// Messages in all timelines.
     delivered: usize,
     missing: usize,
@@ -111,7 +113,8 @@ fn play(args: &DemoArgs, json: bool) -> Result<Report, Failure> {
         played.round(&mut cast, round, &screen)?;
     }
     let report = conclude(&mut cast, &played, &relay, &screen)?;
-    let report = Report { seed, seconds: started.elapsed().as_secs_f64(), ..report };
+    let unsent = messages.saturating_sub(report.messages);
+    let report = Report { seed, unsent, seconds: started.elapsed().as_secs_f64(), ..report };
     cast.seats.into_iter().for_each(Seat::close);
     // Nobody is left to say goodbye to.
     runtime.block_on(relay.close(Duration::from_millis(100)));
@@ -187,7 +190,7 @@ fn conclude(
     }
     screen.end();
     let findings = judge(cast, played, &seats)?;
-    Ok(report(cast, played, relay, findings))
+    Ok(report(cast, played.kills, relay, findings))
 }
 
 fn evidence(
@@ -224,20 +227,21 @@ fn judge(cast: &mut Cast, played: &Played, seats: &[Evidence]) -> Result<Finding
     Ok(check::check(&cast.inbox(0), &history, seats, &owed))
 }
 
-fn report(cast: &Cast, played: &Played, relay: &Relay, findings: Findings) -> Report {
+fn report(cast: &Cast, kills: usize, relay: &Relay, findings: Findings) -> Report {
     Report {
         ok: findings.problems.is_empty() && findings.missing == 0 && findings.duplicated == 0,
         seed: 0,
         people: cast.people.len(),
         installations: cast.seats.len(),
-        messages: played.acknowledged.values().map(Vec::len).sum(),
+        messages: findings.messages,
+        unsent: 0,
         delivered: findings.delivered,
         missing: findings.missing,
         duplicated: findings.duplicated,
         unexpected: findings.unexpected,
         commits: findings.commits,
         epochs: findings.epoch,
-        kills: played.kills,
+        kills,
         wire_bytes: relay.wire_bytes(),
         store_commits: cast.seats.iter().map(Seat::store_commits).sum(),
         seconds: 0.0,
@@ -247,7 +251,10 @@ fn report(cast: &Cast, played: &Played, relay: &Relay, findings: Findings) -> Re
 
 fn print(report: &Report) {
     println!();
-    println!("  {} messages sent, {} in all timelines", report.messages, report.delivered);
+    println!("  {} messages, {} in all timelines", report.messages, report.delivered);
+    if report.unsent > 0 {
+        println!("  {} more that their senders could not send: they were removed", report.unsent);
+    }
     println!(
         "  {} missing, {} twice, {} where they do not belong",
         report.missing, report.duplicated, report.unexpected
