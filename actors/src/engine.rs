@@ -24,8 +24,9 @@ use crate::{
     gather,
     group_handle::GroupHandle,
     index,
+    lock::lock,
     session_role::SessionInput,
-    shared::{GroupSlot, Shared, lock},
+    shared::{GroupSlot, Shared},
     writer::Writer,
 };
 

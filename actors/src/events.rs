@@ -10,7 +10,7 @@ use std::{
     ops::ControlFlow,
     pin::Pin,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll, Waker},
@@ -23,7 +23,7 @@ use conclave_core::{
 };
 use conclave_proto::Wire;
 
-use crate::writer::WriterHandle;
+use crate::{lock::lock, writer::WriterHandle};
 
 /// A place in the log of events: everything up to it has been seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -341,9 +341,4 @@ fn key(number: u64) -> Key {
 
 fn number(key: &[u8]) -> Option<u64> {
     key.get(Key::SCOPE_LEN..)?.try_into().ok().map(u64::from_be_bytes)
-}
-
-/// Nothing panics while it holds one of these locks.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -125,7 +125,7 @@ impl GroupRole {
                 self.read(records, usize::MAX);
             }
             GroupInput::Outcome(id, outcome) => {
-                let now = now_of(&self.shared);
+                let now = self.shared.now();
                 if let Some(group) = self.loaded() {
                     let step = group.handle_publish(now, id, &outcome);
                     self.drive(step, |_, _| {});
@@ -133,9 +133,12 @@ impl GroupRole {
             }
             GroupInput::Command(command) => self.command(command),
             GroupInput::Look => {
-                self.owes = self.value.is_some();
-                self.loaded();
-                self.show();
+                if self.value.is_some() {
+                    self.owes = true;
+                    self.show();
+                } else {
+                    self.loaded();
+                }
                 self.shared.tell_session(SessionInput::Looked(self.slot.id));
             }
         }
@@ -147,7 +150,7 @@ impl GroupRole {
     }
 
     fn command(&mut self, command: Command) {
-        let now = now_of(&self.shared);
+        let now = self.shared.now();
         match command {
             Command::Send { key, content, reply } => {
                 self.verb(reply, |group| Ok(group.send(now, key, content)?));
@@ -191,7 +194,7 @@ impl GroupRole {
     /// Reads records, at most so many in one step.
     fn read(&mut self, mut records: Vec<Record>, most: usize) {
         let rest = records.split_off(records.len().min(most));
-        let now = now_of(&self.shared);
+        let now = self.shared.now();
         let Some(group) = self.loaded() else { return self.answer_session() };
         let (place, was_parked) = (group.cursor().seq, group.standing().parked().is_some());
         let step = group.handle_records(now, &records);
@@ -364,7 +367,7 @@ impl GroupRole {
     }
 
     fn fire_timer(&mut self) {
-        let now = now_of(&self.shared);
+        let now = self.shared.now();
         if self.yielded {
             return;
         }
@@ -426,7 +429,7 @@ impl GroupRole {
             return self.end();
         }
         let due = self.value.as_ref().and_then(Group::next_timeout);
-        let due = due.map(|due| wait(now_of(&self.shared), due));
+        let due = due.map(|due| wait(self.shared.now(), due));
         Next::In(due.map_or(rest, |due| due.min(rest)))
     }
 
@@ -451,10 +454,6 @@ impl Role for GroupRole {
             Err(_) => after_panic(&mut self.lost, self.shared.is_stopping()),
         }
     }
-}
-
-fn now_of(shared: &Shared) -> Timestamp {
-    shared.now()
 }
 
 /// Timers are looked at at least once an hour: clocks jump.

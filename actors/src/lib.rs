@@ -91,6 +91,7 @@ mod group_role;
 mod index;
 mod lent;
 mod limits;
+mod lock;
 mod post;
 #[cfg(feature = "quic")]
 pub mod quic;

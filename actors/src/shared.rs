@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     future::Future,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock,
+        Arc, Mutex, OnceLock, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
@@ -22,6 +22,7 @@ use crate::{
     group_role::{GroupInput, GroupRole},
     lent::{LentDelivery, LentStore},
     limits::EngineLimits,
+    lock::lock,
     post::Post,
     session_role::{SessionInput, SessionRole},
     view::GroupView,
@@ -183,9 +184,4 @@ impl Shared {
             slot.post.close();
         }
     }
-}
-
-/// Nothing panics while it holds one of these locks.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

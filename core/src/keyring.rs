@@ -14,9 +14,10 @@ use conclave_proto::{
     Cursor, InstallationId, Seq, Timestamp, Topic, codec::Wire, package::PackageUpload,
 };
 
+pub use crate::group::Held;
 pub use crate::mls::{PackageError, VerifiedPackage};
 pub use gathering::Gathering;
-pub use welcome::{Gathered, Held, Invitation, WelcomeOutcome};
+pub use welcome::{Gathered, Invitation, WelcomeOutcome};
 
 use crate::{
     config::Limits,

@@ -6,7 +6,7 @@
 use std::{
     fmt, io,
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, Condvar, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc,
     },
@@ -17,6 +17,7 @@ use actix::{Actor, ActorContext, Addr, Arbiter, ArbiterHandle, AsyncContext, Con
 use actix::{Message, SpawnHandle, System};
 
 use super::{Driver, Next, Role, Wake, threads};
+use crate::lock::lock;
 
 /// The default driver: actix actors.
 pub struct Actors {
@@ -193,9 +194,4 @@ impl Wake for Handle {
             self.woken.store(false, Ordering::SeqCst);
         }
     }
-}
-
-/// Nothing panics while it holds one of these locks.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

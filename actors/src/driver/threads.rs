@@ -12,6 +12,7 @@ use std::{
 };
 
 use super::{Driver, Next, Role, Wake, threads};
+use crate::lock::lock;
 
 /// A driver on plain threads: no runtime, no dependency.
 pub struct Threads {
@@ -231,9 +232,4 @@ impl Queue {
             }
         }
     }
-}
-
-/// Nothing panics while it holds one of these locks.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

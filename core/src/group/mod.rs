@@ -39,8 +39,7 @@ pub use create::{GroupConfig, GroupRecords};
 pub use error::{ChangeError, LoadError, SendError};
 pub use parked::Standing;
 pub use receive::Taken;
-pub(crate) use stored::{Resting, stored_resting};
-pub use stored::{StoredMessage, read_message, read_messages};
+pub use stored::{Held, StoredMessage, read_message, read_messages};
 
 use crate::{
     config::Limits,

@@ -15,7 +15,10 @@ use std::ops::ControlFlow;
 use serde::{Deserialize, Serialize};
 
 use super::{LoadError, parked::Standing};
-use crate::store::{Direction, Key, Range, Store, StoreError, Table, Write};
+use crate::{
+    config::Limits,
+    store::{Direction, Key, Range, Store, StoreError, Table, Write},
+};
 
 /// First byte of the orders in [`Table::Group`]; 1 belongs to the MLS records.
 mod tag {
@@ -346,38 +349,53 @@ pub fn read_messages(
     if damaged { Err(StoreError::Corrupt) } else { Ok(found) }
 }
 
-/// What is known of a group without loading it.
-pub(crate) struct Resting {
-    pub(crate) standing: Standing,
-    pub(crate) cursor: Cursor,
+/// What is known of a group that this installation holds, without loading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// [`Group::standing`](super::Group::standing).
+    pub standing: Standing,
+    /// [`Group::cursor`](super::Group::cursor).
+    pub cursor: Cursor,
+    /// Whether something of its own may be on its way or is wished: to be loaded, so that
+    /// [`Group::unsettled`](super::Group::unsettled) is published.
+    pub undone: bool,
     /// When the oldest past epoch ended.
-    pub(crate) oldest_past: Option<Timestamp>,
+    oldest_past: Option<Timestamp>,
     /// When its keys are to be renewed.
-    pub(crate) update_by: Option<Timestamp>,
-    /// Whether anything is wished, on its way, or kept for an answer.
-    pub(crate) undone: bool,
+    update_by: Option<Timestamp>,
 }
 
-/// Reads the little that does not need the whole group.
-pub(crate) fn stored_resting(
-    store: &dyn Store,
-    group: GroupId,
-) -> Result<Option<Resting>, LoadError> {
-    let value = store.get(Table::Group, &Key::new(group.0, &Place::Meta.order()))?;
-    let Some(value) = value else { return Ok(None) };
-    let meta = Meta::decode(&value).map_err(|_| LoadError::Damaged("group record"))?;
-    let kept = [&[tag::KEPT][..], &[tag::KEPT + 1][..]];
-    let undone = has_any(store, Table::Outbox, Range::scope(group.0))?
-        || has_any(store, Table::Intent, Range::scope(group.0))?
-        || has_any(store, Table::Group, Range::within(group.0, kept[0], kept[1]))?;
-    let renews = meta.standing == Standing::Member && meta.last_path.is_none();
-    Ok(Some(Resting {
-        standing: meta.standing,
-        cursor: meta.cursor,
-        oldest_past: meta.past.first().map(|past| past.ended),
-        update_by: (renews && meta.update_by > meta.joined).then_some(meta.update_by),
-        undone,
-    }))
+impl Held {
+    /// What a store holds of a group.
+    ///
+    /// # Errors
+    /// [`LoadError`].
+    pub fn read(store: &dyn Store, group: GroupId) -> Result<Option<Self>, LoadError> {
+        let value = store.get(Table::Group, &Key::new(group.0, &Place::Meta.order()))?;
+        let Some(value) = value else { return Ok(None) };
+        let meta = Meta::decode(&value).map_err(|_| LoadError::Damaged("group record"))?;
+        let kept = [&[tag::KEPT][..], &[tag::KEPT + 1][..]];
+        let undone = has_any(store, Table::Outbox, Range::scope(group.0))?
+            || has_any(store, Table::Intent, Range::scope(group.0))?
+            || has_any(store, Table::Group, Range::within(group.0, kept[0], kept[1]))?;
+        let renews = meta.standing == Standing::Member && meta.last_path.is_none();
+        Ok(Some(Self {
+            standing: meta.standing,
+            cursor: meta.cursor,
+            undone,
+            oldest_past: meta.past.first().map(|past| past.ended),
+            update_by: (renews && meta.update_by > meta.joined).then_some(meta.update_by),
+        }))
+    }
+
+    /// When it has something to do although nothing comes: old secrets to erase (S4), keys to
+    /// renew (S5). It may be earlier than [`Group::next_timeout`](super::Group::next_timeout),
+    /// never later, unless something is [`undone`](Self::undone).
+    #[must_use]
+    pub fn next_timeout(&self, limits: &Limits) -> Option<Timestamp> {
+        let expiry = self.oldest_past.map(|ended| ended.plus_ms(limits.past_epoch_ms));
+        [expiry, self.update_by].into_iter().flatten().min()
+    }
 }
 
 fn has_any(store: &dyn Store, table: Table, range: Range<'_>) -> Result<bool, StoreError> {

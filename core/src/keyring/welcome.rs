@@ -11,15 +11,14 @@ use sha2::{Digest, Sha256};
 
 use super::{KeyRing, stored::Package};
 use crate::{
-    config::Limits,
     delivery::{Event, Parked, WelcomeRejection},
-    group::{Group, LoadError, Parts, Resting, Standing, stored_resting},
+    group::{Group, Held, Parts, Standing},
     identity::{ed25519, read_log},
     mls::{Joining, Mls},
     seal::{Kem, Sealed, open, open_body},
     state::State,
     step::{Effects, Step},
-    store::{Store, Table, Write},
+    store::{Table, Write},
 };
 
 /// What a Welcome asks for before it can be taken.
@@ -52,45 +51,7 @@ pub struct Gathered {
     pub held: Option<Held>,
 }
 
-/// A group that this installation holds already.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Held {
-    /// [`Group::standing`].
-    pub standing: Standing,
-    /// [`Group::cursor`].
-    pub cursor: Cursor,
-    /// Whether something of its own may be on its way or is wished: to be loaded, so that
-    /// [`Group::unsettled`] is published.
-    pub undone: bool,
-    oldest_past: Option<Timestamp>,
-    update_by: Option<Timestamp>,
-}
-
 impl Held {
-    /// What a store holds of a group.
-    ///
-    /// # Errors
-    /// [`LoadError`].
-    pub fn read(store: &dyn Store, group: GroupId) -> Result<Option<Self>, LoadError> {
-        let held = stored_resting(store, group)?;
-        Ok(held.map(|Resting { standing, cursor, oldest_past, update_by, undone }| Self {
-            standing,
-            cursor,
-            undone,
-            oldest_past,
-            update_by,
-        }))
-    }
-
-    /// When it has something to do although nothing comes: old secrets to erase (S4), keys to
-    /// renew (S5). It may be earlier than [`Group::next_timeout`], never later, unless something
-    /// is [`undone`](Self::undone).
-    #[must_use]
-    pub fn next_timeout(&self, limits: &Limits) -> Option<Timestamp> {
-        let expiry = self.oldest_past.map(|ended| ended.plus_ms(limits.past_epoch_ms));
-        [expiry, self.update_by].into_iter().flatten().min()
-    }
-
     /// Whether the log may still show, before the Welcome's commit, that this installation was
     /// removed.
     fn is_behind(self, start: Cursor) -> bool {

@@ -350,9 +350,7 @@ impl Session {
         }
         // The topics of a fetch share one limit, and the first ones would get it all: a few topics
         // are asked for by themselves, so that their owners work at the same time.
-        let held = self.limits.held_records;
-        let wants = |topic| self.topics.get(topic).is_some_and(|inb| inb.wants(held).is_some());
-        let wanting = self.busy.iter().filter(|topic| wants(topic)).count();
+        let wanting = self.busy.iter().filter(|topic| self.wants(topic)).count();
         let calls = self.limits.calls.saturating_sub(self.fetches.len()).max(1);
         let most = wanting.div_ceil(calls).min(self.limits.fetch_topics);
         let (mut asked, mut after) = (Vec::new(), Vec::new());
@@ -371,9 +369,14 @@ impl Session {
     }
 
     pub(super) fn has_to_fetch(&self) -> bool {
+        self.look_ups.asked.values().any(|look_up| !look_up.fetching)
+            || self.busy.iter().any(|topic| self.wants(topic))
+    }
+
+    /// Whether a topic's next records are to be fetched now.
+    fn wants(&self, topic: &Topic) -> bool {
         let held = self.limits.held_records;
-        let wants = |topic| self.topics.get(topic).is_some_and(|inb| inb.wants(held).is_some());
-        self.look_ups.asked.values().any(|look_up| !look_up.fetching) || self.busy.iter().any(wants)
+        self.topics.get(topic).is_some_and(|inbound| inbound.wants(held).is_some())
     }
 
     /// The answer to a fetch came.
