@@ -499,6 +499,7 @@ impl Net {
             );
         }
         self.world.check();
+        self.world.check_order_of_senders();
     }
 
     /// What the net looks like, for a person who has to find out why.

@@ -4,7 +4,10 @@
 //! envelopes and lies on request. [`World::settle`] lets everything calm down;
 //! [`World::check`] then holds the world to what the engine promises.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use conclave_core::{
     delivery::Event,
@@ -438,6 +441,25 @@ impl World {
             if *group == id && stayed && is_member(&self.devices[*device], id) {
                 assert!(ids.contains(message), "{message:?} of device {device} is lost");
             }
+        }
+    }
+
+    /// Everybody's messages are shown in the order of sending, as long as the relay stores each
+    /// device's envelopes in the order in which it gets them.
+    pub fn check_order_of_senders(&self) {
+        let senders: BTreeSet<(usize, GroupId)> =
+            self.sent.iter().map(|(device, group, _)| (*device, *group)).collect();
+        for (device, group) in senders {
+            let timeline = self.timeline(device, group);
+            let places: BTreeMap<MessageId, Seq> =
+                timeline.iter().map(|(seq, message)| (message.id, *seq)).collect();
+            let own = self.sent.iter().filter(|(of, to, _)| (*of, *to) == (device, group));
+            let own: Vec<Seq> = own.filter_map(|(_, _, id)| places.get(id)).copied().collect();
+            assert!(
+                own.is_sorted(),
+                "messages of device {device} changed places: {own:?}\n{}",
+                self.report()
+            );
         }
     }
 

@@ -26,7 +26,9 @@ fn people(seed: u64) -> usize {
 #[test]
 fn random_operations_converge_in_calm_weather() {
     for_each_seed("random_operations_converge_in_calm_weather", 40, |seed| {
-        chaotic(seed, Weather::CALM, people(seed), 150).check();
+        let world = chaotic(seed, Weather::CALM, people(seed), 150);
+        world.check();
+        world.check_order_of_senders();
     });
 }
 

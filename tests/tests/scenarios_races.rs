@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use conclave_core::{
     config::{FORWARD_GENERATIONS, Limits},
-    delivery::{Event, IntentOutcome, Rejection},
+    delivery::{Event, IntentOutcome, PublishOutcome, Refusal, Rejection},
     entropy::Entropy,
     group::{Group, GroupRecords},
     installation::Installation,
@@ -169,6 +169,62 @@ fn the_window_of_past_epochs_is_three() {
         world.check();
         assert_eq!(world.timeline(1, group).len(), 3 + 1);
     }
+}
+
+/// Scenario 103, G14: of two messages on their way, the first comes too late and the second, of a
+/// later epoch, just in time. They are shown in the order of sending all the same.
+#[test]
+fn messages_of_one_sender_keep_their_order_when_the_first_comes_too_late() {
+    let (mut world, group) = group_of(18, 3);
+    let mut sent = vec![world.send(2, group, b"first").unwrap()];
+    for epoch in 0..4 {
+        world.update_keys(0, group);
+        world.publish(0);
+        world.fetch(0);
+        if epoch == 0 {
+            world.fetch(2);
+            sent.push(world.send(2, group, b"second").unwrap());
+        }
+    }
+    world.settle();
+    sent.push(world.send(2, group, b"third").unwrap());
+    world.settle();
+    world.check();
+    world.check_order_of_senders();
+    for device in 0..3 {
+        let timeline = world.timeline(device, group);
+        let shown: Vec<_> = timeline.iter().skip(3).map(|(_, message)| message.id).collect();
+        assert_eq!(shown, sent, "device {device}");
+    }
+    assert_eq!(rejections(&world, 1, Rejection::TooOld), 1, "the first came too late once");
+}
+
+/// Scenario 9: a message that the relay will not take does not hold up those of later epochs, nor
+/// is it forgotten.
+#[test]
+fn a_message_that_is_refused_holds_up_no_other() {
+    let (mut world, group) = group_of(19, 3);
+    let refused = world.send(2, group, b"refused").unwrap();
+    let transmit = world.devices[2].transmits.pop_front().unwrap();
+    world.update_keys(0, group);
+    world.publish(0);
+    world.fetch(2);
+    let second = world.send(2, group, b"second").unwrap();
+    assert!(world.devices[2].transmits.is_empty(), "it waits for the first one's place");
+    let now = world.now;
+    let outcome = PublishOutcome::Refused(Refusal::Invalid);
+    let step = world.devices[2].groups.get_mut(&group).unwrap();
+    let step = step.handle_publish(now, transmit.id, &outcome);
+    world.devices[2].drive_group(group, step).unwrap();
+    assert_eq!(world.devices[2].transmits.len(), 1, "the second goes out");
+    world.publish(2);
+    world.fetch(1);
+    assert_eq!(world.timeline(1, group).last().unwrap().1.id, second);
+    // It goes out again and again; this relay takes it in the end.
+    world.pass(Limits::default().republish_ms);
+    world.settle();
+    world.check();
+    assert_eq!(world.timeline(1, group).last().unwrap().1.id, refused);
 }
 
 /// Scenarios 36 and 71: a sender may run ahead by exactly the maximum of generations.

@@ -221,6 +221,7 @@ impl Group {
             senders: BTreeMap::new(),
             trail: VecDeque::new(),
             published: BTreeMap::new(),
+            refused: BTreeSet::new(),
             draft: Draft::default(),
         }
     }

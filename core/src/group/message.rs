@@ -1,7 +1,7 @@
 //! Application messages: what makes one count (PROTOCOL 3), and where it lands.
 
 use conclave_proto::{
-    Epoch, Mark, Record, Seq, Timestamp,
+    Epoch, Mark, Record, Seq,
     codec::Wire,
     group::{LeafCredential, Right, Settings},
     message::{Payload, message_id},
@@ -56,7 +56,6 @@ impl Group {
     /// not shown here either.
     pub(super) fn settle_message(
         &mut self,
-        now: Timestamp,
         record: &Record,
         number: u64,
         epoch: Epoch,
@@ -74,7 +73,7 @@ impl Group {
             }
             Ok(()) if late => {
                 self.reject(record.seq, Rejection::TooOld);
-                self.encrypt_queued(now, number);
+                self.send_again(number);
             }
             Ok(()) => {
                 self.unqueue(number);

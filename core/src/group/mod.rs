@@ -24,7 +24,7 @@ mod timer;
 mod welcome;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
@@ -77,6 +77,8 @@ pub struct Group {
     trail: VecDeque<(Seq, ChainHash)>,
     /// When own commits were last given to the driver; starts over with a load.
     published: BTreeMap<TransmitId, Timestamp>,
+    /// Own messages that the relay will not take, as far as is known since the load.
+    refused: BTreeSet<TransmitId>,
     draft: Draft,
 }
 

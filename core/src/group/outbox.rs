@@ -1,5 +1,7 @@
 //! What still has to reach the relay, and what its answers mean.
 
+use std::collections::BTreeSet;
+
 use conclave_proto::{
     Epoch, Mark, MessageId, Timestamp, Topic, TransmitId, codec::Wire, record::transmit_id,
 };
@@ -68,7 +70,7 @@ impl Outgoing {
         self.envelope.as_ref().filter(|_| self.after.is_none())
     }
 
-    /// A message that waits for a path update before it is encrypted.
+    /// A message that is not encrypted yet.
     pub(super) const fn is_waiting(&self) -> bool {
         self.envelope.is_none()
     }
@@ -128,6 +130,7 @@ impl Group {
                 // Whoever reads the Welcome sees whether the refusal was the truth.
                 self.release_behind(now, id);
                 self.note_refused(id);
+                self.pass_over(now, id);
             }
             PublishOutcome::Refused(Refusal::Behind | Refusal::Conflict { .. })
             | PublishOutcome::NotStored { .. }
@@ -184,6 +187,22 @@ impl Group {
         });
         if let Some(number) = found.map(|(number, _)| *number) {
             self.unqueue(number);
+        }
+    }
+
+    /// A message that the relay will not take holds up nothing that waits for its place.
+    fn pass_over(&mut self, now: Timestamp, id: TransmitId) {
+        let messages = self.outbox.values().filter(|outgoing| outgoing.message().is_some());
+        let ids: BTreeSet<TransmitId> =
+            messages.filter_map(|it| it.envelope.as_ref()).map(|sent| sent.id).collect();
+        if !ids.contains(&id) {
+            return;
+        }
+        self.refused.retain(|refused| ids.contains(refused));
+        self.refused.insert(id);
+        // Without randomness the timer does it.
+        if self.outbox.values().any(Outgoing::is_waiting) && self.begin().is_ok() {
+            self.advance(now);
         }
     }
 

@@ -51,8 +51,8 @@ impl Group {
         if self.has_live_commit() || self.kept.len() >= KEPT_COMMITS {
             return;
         }
-        // The commit that was to renew the keys may have lost its race.
-        if self.outbox.values().any(Outgoing::is_waiting) {
+        // Here too, because the commit that was to renew the keys may have lost its race.
+        if self.is_path_update_due(now) && self.outbox.values().any(Outgoing::is_waiting) {
             self.wish_key_update();
         }
         while let Some(plan) = self.plan() {

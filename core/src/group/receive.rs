@@ -99,7 +99,7 @@ impl Group {
             Some(Own::Commit(id)) => return self.own_commit(now, record, id, first),
             Some(Own::Message(number, epoch, message)) => {
                 let late = self.is_late(epoch);
-                self.settle_message(now, record, number, epoch, late, &message);
+                self.settle_message(record, number, epoch, late, &message);
                 return Ok(());
             }
             None => {}

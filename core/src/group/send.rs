@@ -17,8 +17,12 @@ impl Group {
     /// Sends a message. The answer is its id; an event tells when it has its place in the log.
     ///
     /// The idempotency key belongs to the message: sending the same key and content again, while
-    /// it waits, gives the same id and no second message. The first message of an installation,
-    /// and the first after three months, waits for a path update (S5); so do those behind it.
+    /// it waits, gives the same id and no second message.
+    ///
+    /// It is stored at once and encrypted as soon as may be. The first message of an installation,
+    /// and the first after three months, waits for a path update (S5). After a change of the epoch
+    /// messages wait until those of the epochs before have their places: one of them may come too
+    /// late, and goes out again before anything that was sent after it.
     ///
     /// # Errors
     /// [`SendError`]; nothing has changed.
@@ -37,9 +41,9 @@ impl Group {
         }
         let payload = self.next_payload(now, key, body).encode();
         let message = OwnMessage { id, payload };
-        if self.is_path_update_due(now) || self.outbox.values().any(Outgoing::is_waiting) {
+        let waits = self.outbox.values().any(Outgoing::is_waiting) || !self.may_encrypt(now);
+        if waits {
             self.queue(Outgoing { what: What::Message(message), envelope: None, after: None });
-            self.wish_key_update();
             self.advance(now);
         } else {
             let envelope = self.encrypt(now, &message)?;
@@ -115,9 +119,23 @@ impl Group {
         SentEnvelope::new(topic, mark, self.epoch(), payload, now)
     }
 
-    /// Encrypts what has waited for a path update, in order.
+    /// Whether messages may be encrypted in this epoch.
+    ///
+    /// Not while own messages of another epoch are on their way. Of two epochs the older one's
+    /// can come too late and the newer one's in time: the order of sending would be lost. Those of
+    /// one epoch come too late from some message on.
+    fn may_encrypt(&self, now: Timestamp) -> bool {
+        let epoch = self.epoch();
+        let of_another = |outgoing: &Outgoing| {
+            let sent = outgoing.message().and(outgoing.envelope.as_ref());
+            sent.is_some_and(|sent| sent.epoch != epoch && !self.refused.contains(&sent.id))
+        };
+        !self.is_path_update_due(now) && !self.outbox.values().any(of_another)
+    }
+
+    /// Encrypts what has waited, in order, if it may.
     pub(super) fn send_waiting(&mut self, now: Timestamp) {
-        if self.is_path_update_due(now) || self.meta.standing != Standing::Member {
+        if self.meta.standing != Standing::Member || !self.may_encrypt(now) {
             return;
         }
         let waiting: Vec<u64> = self
@@ -131,8 +149,15 @@ impl Group {
         }
     }
 
-    /// Encrypts (again) what is queued under a number, with the same message id.
-    pub(super) fn encrypt_queued(&mut self, now: Timestamp, number: u64) {
+    /// Nobody could read a message: it goes out again, with the same message id.
+    pub(super) fn send_again(&mut self, number: u64) {
+        let Some(outgoing) = self.outbox.get_mut(&number) else { return };
+        outgoing.envelope = None;
+        let stored = outgoing.encode();
+        self.put(Place::Outgoing(number), stored);
+    }
+
+    fn encrypt_queued(&mut self, now: Timestamp, number: u64) {
         let Some(message) = self.outbox.get(&number).and_then(Outgoing::message).cloned() else {
             return;
         };
