@@ -1,6 +1,6 @@
 //! Why a command did not do what it was asked, what to do about it, and the exit status.
 
-use std::{fmt, io};
+use std::{fmt, io, path::Path};
 
 use conclave::{
     BlockedOn, Class, OpenError,
@@ -48,6 +48,25 @@ impl Failure {
         Self::new(Exit::Relay, format!("the relay cannot be used: {why}"))
     }
 
+    /// A file of a data folder does not open.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "errors of others grow")]
+    pub(crate) fn unopened(path: &Path, error: &StoreOpenError) -> Self {
+        let failure = Self::new(Exit::Folder, format!("{}: {error}", path.display()));
+        match error {
+            StoreOpenError::Missing => {
+                failure.hint("Run `conclave init` first, or name another folder with --data.")
+            }
+            StoreOpenError::InUse { holder: Some(holder) } => failure.hint(format!(
+                "One program at a time uses a data folder. End process {} first, or use another \
+                 folder with --data.",
+                holder.pid
+            )),
+            StoreOpenError::InUse { holder: None } => failure
+                .hint("One program at a time uses a data folder; use another one with --data."),
+            _ => failure,
+        }
+    }
+
     pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::json!({ "error": self.text, "hint": self.hint, "exit": self.exit as u8 })
     }
@@ -72,23 +91,6 @@ impl From<io::Error> for Failure {
 impl From<serde_json::Error> for Failure {
     fn from(error: serde_json::Error) -> Self {
         Self::new(Exit::Failed, error.to_string())
-    }
-}
-
-impl From<StoreOpenError> for Failure {
-    #[allow(clippy::wildcard_enum_match_arm, reason = "errors of others grow")]
-    fn from(error: StoreOpenError) -> Self {
-        let failure = Self::new(Exit::Folder, error.to_string());
-        match error {
-            StoreOpenError::InUse { holder: Some(holder) } => failure.hint(format!(
-                "One program at a time uses a data folder. End process {} first, or use another \
-                 folder with --data.",
-                holder.pid
-            )),
-            StoreOpenError::InUse { holder: None } => failure
-                .hint("One program at a time uses a data folder; use another one with --data."),
-            _ => failure,
-        }
     }
 }
 

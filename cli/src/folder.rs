@@ -107,7 +107,9 @@ impl Folder {
 
     /// Opens the store, or makes it.
     pub(crate) fn open_store(&self) -> Result<Arc<CountingStore<RedbStore>>, Failure> {
-        let store = RedbStore::create_or_open(self.store_path())?;
+        let path = self.store_path();
+        let store = RedbStore::create_or_open(&path);
+        let store = store.map_err(|error| Failure::unopened(&path, &error))?;
         Ok(Arc::new(CountingStore::new(store)))
     }
 

@@ -107,8 +107,7 @@ fn store(path: &Path) -> Result<RelayStore, Failure> {
     getrandom::fill(&mut *random)
         .map_err(|error| Failure::new(Exit::Failed, format!("no randomness: {error}")))?;
     let logs = Logs::create_or_open(path, &Founding::from_random(&random), RelayLimits::default());
-    let logs =
-        logs.map_err(|error| Failure::new(Exit::Folder, format!("{}: {error}", path.display())))?;
+    let logs = logs.map_err(|error| Failure::unopened(path, &error))?;
     Ok(RelayStore::start(logs)?)
 }
 

@@ -1,7 +1,7 @@
 //! What makes a database a relay's logs: its tables, a magic and a version.
 
 use conclave_proto::{ChainHash, Cursor, Record, Seq, Topic, TransmitId};
-use conclave_redb_file::{Failure, FileError, Kind, Marks, checked};
+use conclave_redb_file::{Failure, Kind, Marks, OpenError, checked};
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 use zeroize::Zeroizing;
 
@@ -127,7 +127,7 @@ pub(crate) fn found(transaction: &WriteTransaction, founding: &Founding) -> Resu
 }
 
 /// Who the relay is.
-pub(crate) fn signer(db: &Database) -> Result<Signer, FileError> {
+pub(crate) fn signer(db: &Database) -> Result<Signer, OpenError> {
     let signer = checked(|| -> Result<_, Failure> {
         let relay = db.begin_read()?.open_table(RELAY)?;
         let incarnation = relay.get(INCARNATION_KEY)?.ok_or(Failure::Damaged)?;

@@ -10,11 +10,10 @@ use conclave_proto::{
     identity::Account,
     relay::{PageLimit, TopicPage},
 };
-use conclave_redb_file::{Failure, begin, checked, guarded};
+use conclave_redb_file::{Failure, OpenError, OpenFile, begin, checked, guarded};
 use redb::backends::InMemoryBackend;
 use redb::{
-    Database, ReadTransaction, ReadableDatabase, ReadableTableMetadata, StorageBackend,
-    WriteTransaction,
+    ReadTransaction, ReadableDatabase, ReadableTableMetadata, StorageBackend, WriteTransaction,
 };
 
 use crate::append::{Append, AppendError, Appended, Call};
@@ -24,7 +23,6 @@ use crate::format::{self, HEADS, KIND, PACKAGES, RECORDS};
 use crate::founding::{Founding, RelayIdentity, Signer};
 use crate::identity;
 use crate::limits::RelayLimits;
-use crate::open::OpenError;
 use crate::read::{self, ReadError, Reading, Stop};
 use crate::staging::{Done, Job, Staged, stage};
 
@@ -39,7 +37,7 @@ pub type Listener = Box<dyn Fn(&[(Topic, Record)]) + Send + Sync>;
 /// what is durable, and nothing else. Once the medium has failed, writes (and reads that need the
 /// file) fail until the file is opened again.
 pub struct Logs {
-    db: Database,
+    db: OpenFile,
     signer: Signer,
     limits: RelayLimits,
     writing: Mutex<Writing>,
@@ -100,13 +98,8 @@ impl Logs {
         founding: &Founding,
         limits: RelayLimits,
     ) -> Result<Self, OpenError> {
-        let path = path.as_ref();
-        match Self::open(path, limits.clone()) {
-            Err(OpenError::Missing) => {}
-            opened => return opened,
-        }
-        KIND.create(path, |transaction| format::found(transaction, founding))?;
-        Self::open(path, limits)
+        let found = |transaction: &WriteTransaction| format::found(transaction, founding);
+        Self::of(KIND.create_or_open(path.as_ref(), limits.cache_bytes, found)?, limits)
     }
 
     /// Opens the logs on a device of yours, or creates them if nothing was ever stored there.
@@ -130,7 +123,7 @@ impl Logs {
         Self::with_backend(InMemoryBackend::new(), founding, limits)
     }
 
-    fn of(db: Database, limits: RelayLimits) -> Result<Self, OpenError> {
+    fn of(db: OpenFile, limits: RelayLimits) -> Result<Self, OpenError> {
         let signer = format::signer(&db)?;
         Ok(Self {
             db,

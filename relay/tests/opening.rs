@@ -34,7 +34,8 @@ fn a_second_opener_of_a_file_is_told_so() {
     let path = folder.file("logs");
     let _first = create(&path).unwrap();
     for error in [refusal(&path), create(&path).unwrap_err()] {
-        assert!(matches!(error, OpenError::InUse), "{error}");
+        let OpenError::InUse { holder: Some(holder) } = &error else { panic!("{error}") };
+        assert_eq!(holder.pid, std::process::id());
         assert_eq!(error.class(), Class::Blocked(BlockedOn::Ownership));
     }
 }
@@ -78,12 +79,12 @@ fn files_of_others_are_refused_and_keep_their_bytes() {
     for path in [theirs, empty, noise] {
         let before = fs::read(&path).unwrap();
         for error in [refusal(&path), create(&path).unwrap_err()] {
-            assert!(matches!(error, OpenError::NotARelay), "{error}");
+            assert!(matches!(error, OpenError::Foreign), "{error}");
             assert_eq!(error.class(), Class::Permanent);
         }
         assert!(fs::read(&path).unwrap() == before, "it has changed");
     }
-    assert!(matches!(refusal(folder.file("x").parent().unwrap()), OpenError::NotARelay));
+    assert!(matches!(refusal(folder.file("x").parent().unwrap()), OpenError::Foreign));
 }
 
 /// E10: logs of a later version are left alone.
@@ -101,7 +102,7 @@ fn logs_of_another_version_are_refused_and_keep_their_bytes() {
     drop(db);
     let before = fs::read(&path).unwrap();
     let error = refusal(&path);
-    assert!(matches!(error, OpenError::UnknownVersion { found: 2 }), "{error}");
+    assert!(matches!(error, OpenError::UnknownVersion { found: 2, .. }), "{error}");
     assert_eq!(error.class(), Class::Blocked(BlockedOn::Upgrade));
     assert!(fs::read(&path).unwrap() == before, "it has changed");
 }
@@ -119,7 +120,7 @@ fn a_file_that_was_cut_off_is_refused() {
     for kept in [1, 100, 4_096, bytes.len() / 2] {
         fs::write(&path, &bytes[..kept]).unwrap();
         let error = refusal(&path);
-        assert!(matches!(error, OpenError::Damaged | OpenError::NotARelay), "at {kept}: {error}");
+        assert!(matches!(error, OpenError::Damaged | OpenError::Foreign), "at {kept}: {error}");
     }
 }
 

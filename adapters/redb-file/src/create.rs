@@ -11,7 +11,7 @@ use redb::backends::FileBackend;
 
 use crate::failure::{Failure, guarded};
 use crate::kind::Kind;
-use crate::open::FileError;
+use crate::open::OpenError;
 
 impl Kind {
     /// Creates a file of this kind; `found` makes what it holds from the beginning. If a file is
@@ -21,12 +21,12 @@ impl Kind {
     /// A crash leaves no half file under the path, at most one beside it that is never looked at.
     ///
     /// # Errors
-    /// [`FileError`].
-    pub fn create(
+    /// [`OpenError`].
+    pub(crate) fn create(
         &self,
         path: &Path,
         found: impl FnOnce(&WriteTransaction) -> Result<(), Failure>,
-    ) -> Result<(), FileError> {
+    ) -> Result<(), OpenError> {
         let draft = draft_of(path)?;
         let created = self.fill(&draft, found).and_then(|()| Ok(publish(&draft, path)?));
         let removed = fs::remove_file(&draft);
@@ -41,10 +41,11 @@ impl Kind {
         &self,
         draft: &Path,
         found: impl FnOnce(&WriteTransaction) -> Result<(), Failure>,
-    ) -> Result<(), FileError> {
+    ) -> Result<(), OpenError> {
         let file = private_file().open(draft)?;
-        let db = self.open_backend(FileBackend::new(file)?, DRAFT_CACHE_BYTES, found)?;
-        guarded(|| db.close()).ok_or(FileError::Damaged)??;
+        let file = self.open_backend(FileBackend::new(file)?, DRAFT_CACHE_BYTES, found)?;
+        let db = file.into_database();
+        guarded(|| db.close()).ok_or(OpenError::Damaged)??;
         File::open(draft)?.sync_all()?;
         Ok(())
     }
@@ -79,9 +80,9 @@ fn sync_folder(_path: &Path) -> Result<(), IoError> {
 }
 
 /// A name beside the path that no other creator uses.
-fn draft_of(path: &Path) -> Result<PathBuf, FileError> {
+fn draft_of(path: &Path) -> Result<PathBuf, OpenError> {
     static DRAFTS: AtomicU32 = AtomicU32::new(0);
-    let name = path.file_name().ok_or(FileError::Foreign)?;
+    let name = path.file_name().ok_or(OpenError::Foreign)?;
     let mut draft = OsString::from(name);
     let number = DRAFTS.fetch_add(1, Ordering::Relaxed);
     draft.push(format!(".new-{}-{number}", std::process::id()));
@@ -90,7 +91,7 @@ fn draft_of(path: &Path) -> Result<PathBuf, FileError> {
 
 /// Options for a file that must not exist yet and that only its owner may read.
 #[must_use]
-pub fn private_file() -> OpenOptions {
+pub(crate) fn private_file() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create_new(true);
     #[cfg(unix)]

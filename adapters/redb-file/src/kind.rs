@@ -3,7 +3,7 @@
 use redb::{Database, Durability, ReadableDatabase, TableDefinition, TableError, WriteTransaction};
 
 use crate::failure::{Failure, checked};
-use crate::open::FileError;
+use crate::open::OpenError;
 
 /// A table of named bytes.
 pub type Marks = TableDefinition<'static, &'static str, &'static [u8]>;
@@ -25,7 +25,7 @@ impl Kind {
         &self,
         db: &Database,
         found: impl FnOnce(&WriteTransaction) -> Result<(), Failure>,
-    ) -> Result<(), FileError> {
+    ) -> Result<(), OpenError> {
         if !is_blank(db)? {
             return Ok(());
         }
@@ -43,19 +43,19 @@ impl Kind {
     }
 
     /// Whether a database is of this kind; changes nothing.
-    pub(crate) fn check(&self, db: &impl ReadableDatabase) -> Result<(), FileError> {
+    pub(crate) fn check(&self, db: &impl ReadableDatabase) -> Result<(), OpenError> {
         checked(|| self.verdict(db))?
     }
 
     /// Outside, what is wrong with the medium; inside, what is wrong with the contents.
-    fn verdict(&self, db: &impl ReadableDatabase) -> Result<Result<(), FileError>, Failure> {
+    fn verdict(&self, db: &impl ReadableDatabase) -> Result<Result<(), OpenError>, Failure> {
         let marks = match db.begin_read()?.open_table(self.table) {
             Ok(marks) => marks,
             Err(TableError::Storage(error)) => return Err(error.into()),
-            Err(_) => return Ok(Err(FileError::Foreign)),
+            Err(_) => return Ok(Err(OpenError::Foreign)),
         };
         if marks.get(MAGIC_KEY)?.is_none_or(|magic| magic.value() != self.magic) {
-            return Ok(Err(FileError::Foreign));
+            return Ok(Err(OpenError::Foreign));
         }
         let Some(version) = marks.get(VERSION_KEY)? else {
             return Err(Failure::Damaged);
@@ -63,7 +63,7 @@ impl Kind {
         let version = version.value().try_into().map_err(|_| Failure::Damaged)?;
         Ok(match u32::from_be_bytes(version) {
             known if known == self.version => Ok(()),
-            found => Err(FileError::UnknownVersion { found }),
+            found => Err(OpenError::UnknownVersion { found, known: self.version }),
         })
     }
 }
@@ -81,7 +81,7 @@ pub fn begin(db: &Database, quick: bool) -> Result<WriteTransaction, Failure> {
 }
 
 /// Whether a database holds no table at all.
-fn is_blank(db: &Database) -> Result<bool, FileError> {
+fn is_blank(db: &Database) -> Result<bool, OpenError> {
     let blank = checked(|| -> Result<_, Failure> {
         let reading = db.begin_read()?;
         Ok(reading.list_tables()?.next().is_none()

@@ -55,11 +55,8 @@
 
 mod failure;
 mod format;
-mod holder;
-mod open;
 mod range;
 mod store;
 
-pub use holder::Holder;
-pub use open::OpenError;
+pub use conclave_redb_file::{Holder, OpenError};
 pub use store::RedbStore;

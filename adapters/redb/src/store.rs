@@ -6,17 +6,14 @@ use std::path::Path;
 use conclave_core::store::{
     Claim, Direction, Key, Range, Store, StoreError, StoreLimits, Table, Visit, Write,
 };
+use conclave_redb_file::{Failure, OpenError, OpenFile, begin, checked, guarded};
 use redb::{
-    AccessGuard, Database, ReadOnlyTable, ReadableDatabase, StorageBackend, StorageError,
-    WriteTransaction,
+    AccessGuard, ReadOnlyTable, ReadableDatabase, StorageBackend, StorageError, WriteTransaction,
 };
 
 use crate::failure::{of_read, of_write};
 use crate::format::{self, KIND, found};
-use crate::holder::Note;
-use crate::open::OpenError;
 use crate::range::Bounds;
-use conclave_redb_file::{Failure, begin, checked, guarded};
 
 /// A store in one file, or on a device of yours.
 ///
@@ -24,9 +21,7 @@ use conclave_redb_file::{Failure, begin, checked, guarded};
 /// called from any thread.
 #[derive(Debug)]
 pub struct RedbStore {
-    /// In front of the database, so that it goes before the lock does.
-    _note: Option<Note>,
-    db: Database,
+    db: OpenFile,
 }
 
 /// The hot pages of an engine are a few MB; the database's own default of 1 GiB is for servers.
@@ -53,10 +48,7 @@ impl RedbStore {
     /// [`OpenError`]. A file that is no store keeps its bytes, except that a database of another
     /// program that had crashed gets recovered, as its own program would do.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
-        let path = path.as_ref();
-        let opened = KIND.open(path, CACHE_BYTES).map_err(OpenError::from);
-        let db = opened.map_err(|error| error.naming_holder_of(path))?;
-        Ok(Self { _note: Note::leave(path), db })
+        Ok(Self { db: KIND.open(path.as_ref(), CACHE_BYTES)? })
     }
 
     /// Opens the store in a file, or creates it if there is no file at all.
@@ -67,13 +59,7 @@ impl RedbStore {
     /// # Errors
     /// [`OpenError`], as for [`open`](Self::open).
     pub fn create_or_open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
-        let path = path.as_ref();
-        match Self::open(path) {
-            Err(OpenError::Missing) => {}
-            opened => return opened,
-        }
-        KIND.create(path, found)?;
-        Self::open(path)
+        Ok(Self { db: KIND.create_or_open(path.as_ref(), CACHE_BYTES, found)? })
     }
 
     /// Opens the store on a device of yours, or creates it if nothing was ever stored there.
@@ -85,7 +71,7 @@ impl RedbStore {
     /// [`OpenError`]. If creating was interrupted, the device may be left as one that is no store;
     /// files do not have that problem.
     pub fn with_backend(backend: impl StorageBackend) -> Result<Self, OpenError> {
-        Ok(Self { _note: None, db: KIND.open_backend(backend, CACHE_BYTES, found)? })
+        Ok(Self { db: KIND.open_backend(backend, CACHE_BYTES, found)? })
     }
 
     fn table(&self, table: Table) -> Result<Records, Failure> {

@@ -86,7 +86,7 @@ fn flipped_bits_are_damage_and_no_panic() {
         bytes[position] ^= 0x40;
         match RedbStore::with_backend(Disk::with(bytes)) {
             Ok(store) => noticed += u32::from(picture(&store) != Ok(expected.clone())),
-            Err(OpenError::Damaged | OpenError::NotAStore) => noticed += 1,
+            Err(OpenError::Damaged | OpenError::Foreign) => noticed += 1,
             Err(error) => panic!("flipped at {position}: {error}"),
         }
     }

@@ -101,7 +101,7 @@ fn files_of_others_are_refused_and_keep_their_bytes() {
         let path = folder.file(name);
         fs::write(&path, &bytes).unwrap();
         for error in [refusal(&path), RedbStore::create_or_open(&path).unwrap_err()] {
-            assert!(matches!(error, OpenError::NotAStore), "{name}: {error}");
+            assert!(matches!(error, OpenError::Foreign), "{name}: {error}");
             assert_eq!(error.class(), Class::Permanent);
         }
         assert!(fs::read(&path).unwrap() == bytes, "{name} has changed");
@@ -125,7 +125,7 @@ fn a_database_of_another_program_is_refused_and_keeps_its_bytes() {
         drop(db);
         let before = fs::read(&path).unwrap();
         let error = RedbStore::create_or_open(&path).unwrap_err();
-        assert!(matches!(error, OpenError::NotAStore), "{error}");
+        assert!(matches!(error, OpenError::Foreign), "{error}");
         assert!(fs::read(&path).unwrap() == before, "it has changed");
     }
 }
@@ -144,7 +144,7 @@ fn a_store_of_another_version_is_refused_and_keeps_its_bytes() {
     drop(db);
     let before = fs::read(&path).unwrap();
     let error = refusal(&path);
-    assert!(matches!(error, OpenError::UnknownVersion { found: 2 }), "{error}");
+    assert!(matches!(error, OpenError::UnknownVersion { found: 2, .. }), "{error}");
     assert_eq!(error.class(), Class::Blocked(BlockedOn::Upgrade));
     assert!(fs::read(&path).unwrap() == before, "it has changed");
 }
@@ -166,7 +166,7 @@ fn a_file_that_may_not_be_written_is_read_only() {
     }
     let folder_as_file = path.parent().unwrap().to_path_buf();
     let error = refusal(&folder_as_file);
-    assert!(matches!(error, OpenError::NotAStore), "{error}");
+    assert!(matches!(error, OpenError::Foreign), "{error}");
 }
 
 /// Scenario 49: a store that was cut off is damaged, not empty.
@@ -184,7 +184,7 @@ fn a_file_that_was_cut_off_is_refused() {
     for kept in [1, 9, 100, 4096, 5000, bytes.len() / 2, bytes.len() - 4096] {
         fs::write(&copy, &bytes[..kept]).unwrap();
         match RedbStore::open(&copy) {
-            Err(OpenError::Damaged | OpenError::NotAStore) => {}
+            Err(OpenError::Damaged | OpenError::Foreign) => {}
             Err(error) => panic!("cut off at {kept}: {error}"),
             Ok(cut) => assert_ne!(picture(&cut), Ok(Vec::new()), "an empty store at {kept}"),
         }

@@ -3,7 +3,7 @@
 use std::{fs, ops::ControlFlow};
 
 use conclave::core::store::{Direction, Range, Store as _, Table};
-use conclave_store_redb::{OpenError, RedbStore};
+use conclave_store_redb::RedbStore;
 use serde_json::json;
 
 use crate::{args::StoreCommand, failure::Failure, folder::Folder};
@@ -16,13 +16,7 @@ pub(crate) fn store(command: &StoreCommand, json: bool) -> Result<(), Failure> {
 
 fn info(folder: &Folder, json: bool) -> Result<(), Failure> {
     let path = folder.store_path();
-    let store = RedbStore::open(&path).map_err(|error| match error {
-        OpenError::Missing => {
-            let failure = Failure::from(OpenError::Missing);
-            failure.hint("Run `conclave init` first, or name another folder with --data.")
-        }
-        other => other.into(),
-    })?;
+    let store = RedbStore::open(&path).map_err(|error| Failure::unopened(&path, &error))?;
     let mut total = 0;
     for table in Table::ALL {
         let (mut records, mut bytes) = (0_u64, 0_u64);

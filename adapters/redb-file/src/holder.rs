@@ -1,8 +1,8 @@
 //! Who has a file open, for the error message of who wants it too.
 //!
-//! The lock on the database file says that somebody has it, not who. So whoever opens a store
+//! The lock on the database file says that somebody has it, not who. So whoever opens one
 //! leaves a note beside it. Nothing rests on the note: it is read only when the lock is taken, and
-//! where it cannot be written, the store works without.
+//! where it cannot be written, the database works without.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -10,9 +10,9 @@ use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use conclave_redb_file::private_file;
+use crate::create::private_file;
 
-/// The process that has a store open.
+/// The process that has a file open.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Holder {
