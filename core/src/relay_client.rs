@@ -100,6 +100,7 @@ impl fmt::Display for CloseReason {
             Self::Goodbye(Goodbye::Malformed) => f.write_str("the relay could not read a message"),
             Self::Goodbye(Goodbye::TooMuch) => f.write_str("the relay was asked for too much"),
             Self::Goodbye(Goodbye::ShuttingDown) => f.write_str("the relay shuts down"),
+            Self::Goodbye(Goodbye::Silent) => f.write_str("the relay heard no hello in time"),
             Self::Broken(what) => write!(f, "the relay broke the protocol: {what}"),
             Self::Silent => f.write_str("the relay is silent"),
             Self::Asked => f.write_str("closed here"),
@@ -115,7 +116,7 @@ impl CloseReason {
             Self::Goodbye(
                 Goodbye::UnknownVersion { .. } | Goodbye::Malformed | Goodbye::TooMuch,
             ) => crate::Class::Permanent,
-            Self::Goodbye(Goodbye::ShuttingDown)
+            Self::Goodbye(Goodbye::ShuttingDown | Goodbye::Silent)
             | Self::LinkClosed
             | Self::Broken(_)
             | Self::Silent

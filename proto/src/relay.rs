@@ -92,6 +92,8 @@ pub enum Goodbye {
     TooMuch,
     /// It shuts down; another connection may be tried later.
     ShuttingDown,
+    /// The client did not say hello in time.
+    Silent,
 }
 
 /// What a client asks for. Grows at the end.

@@ -315,6 +315,7 @@ fn the_encodings_of_messages_to_a_client_are_frozen() {
     check("malformed", &ToClient::Goodbye(Goodbye::Malformed), "01 03 01");
     check("too much", &ToClient::Goodbye(Goodbye::TooMuch), "01 03 02");
     check("shutting down", &ToClient::Goodbye(Goodbye::ShuttingDown), "01 03 03");
+    check("silent", &ToClient::Goodbye(Goodbye::Silent), "01 03 04");
 }
 
 /// R3: one byte too many is refused before anything is allocated.

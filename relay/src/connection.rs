@@ -37,6 +37,9 @@ pub struct ConnectionLimits {
     pub request_bytes: usize,
     /// Topics of the subscription.
     pub topics: usize,
+    /// Milliseconds within which a client says hello. 30,000: over a radio that loses half of its
+    /// frames it takes some seconds; whoever never does keeps no place for longer.
+    pub hello_ms: u64,
     /// Of the channel below.
     pub channel: ChannelLimits,
 }
@@ -49,6 +52,7 @@ impl Default for ConnectionLimits {
             delivery_bytes: 1024 * 1024,
             request_bytes: 2 * limits::RELAY_MESSAGE_BYTES,
             topics: limits::TOPICS_PER_SUBSCRIPTION,
+            hello_ms: 30_000,
             channel: ChannelLimits::default(),
         }
     }
@@ -81,6 +85,7 @@ pub struct Connection {
     channel: Channel,
     reliable: bool,
     phase: Phase,
+    hello_by: Timestamp,
     requests: VecDeque<(u64, Option<Vec<u8>>, Request, Cost)>,
     begun: BTreeMap<u64, Cost>,
     /// Looks and what is to be forgotten, in order, with the bytes that they came in.
@@ -123,16 +128,22 @@ struct Subscription {
 }
 
 impl Connection {
-    /// A connection over a link that a client has opened; `hello` is what the relay says of
-    /// itself.
+    /// A connection over a link that a client has opened just now; `hello` is what the relay says
+    /// of itself.
     #[must_use]
-    pub fn new(info: LinkInfo, hello: RelayHello, limits: ConnectionLimits) -> Self {
+    pub fn new(
+        now: Timestamp,
+        info: LinkInfo,
+        hello: RelayHello,
+        limits: ConnectionLimits,
+    ) -> Self {
         Self {
             hello,
             limits,
             channel: Channel::new(info, limits.channel),
             reliable: info.reliable,
             phase: Phase::Greeting,
+            hello_by: now.plus_ms(limits.hello_ms),
             requests: VecDeque::new(),
             begun: BTreeMap::new(),
             changes: VecDeque::new(),
@@ -270,13 +281,17 @@ impl Connection {
     /// When to call [`Connection::handle_timeout`].
     #[must_use]
     pub fn next_timeout(&self) -> Option<Timestamp> {
-        self.channel.next_timeout()
+        let hello = (self.phase == Phase::Greeting).then_some(self.hello_by);
+        [hello, self.channel.next_timeout()].into_iter().flatten().min()
     }
 
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Timestamp) {
         if self.channel.handle_timeout(now).is_err() {
             self.abandon();
+        }
+        if self.phase == Phase::Greeting && now >= self.hello_by {
+            self.end(Goodbye::Silent);
         }
     }
 

@@ -93,7 +93,7 @@ impl<S: LogStore> Host<S> {
             key: identity.key,
         };
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let connection = Connection::new(link.info(), hello, self.limits.connection);
+        let connection = Connection::new(START, link.info(), hello, self.limits.connection);
         let inbox = Inbox::new(id, self.limits.inbox_records);
         let registration =
             Registration { hub: Arc::clone(&self.hub), inbox, topics: BTreeSet::new() };
@@ -224,7 +224,7 @@ impl<S: LogStore> Serving<S> {
     /// Time for the connection's timers: it only has to go on at the pace of seconds.
     fn now(&self) -> Timestamp {
         let passed = self.started.elapsed().as_millis();
-        Timestamp(u64::try_from(passed).unwrap_or(u64::MAX))
+        START.plus_ms(u64::try_from(passed).unwrap_or(u64::MAX))
     }
 
     fn begin_work(&mut self, running: &mut Running) {
@@ -305,6 +305,9 @@ async fn heads<S: LogStore>(service: &Service<S>, topics: Vec<Topic>) -> Vec<(To
         tokio::time::sleep(LOOK_AGAIN).await;
     }
 }
+
+/// When a connection begins, by its own clock.
+const START: Timestamp = Timestamp(0);
 
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 

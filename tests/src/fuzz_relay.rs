@@ -125,7 +125,7 @@ impl Relay {
         limits.topics = 6;
         Line {
             client: RelayClient::new(self.now, info, ClientLimits::default()),
-            connection: Connection::new(info, hello, limits),
+            connection: Connection::new(self.now, info, hello, limits),
             up: VecDeque::new(),
         }
     }

@@ -291,7 +291,7 @@ impl Net {
         };
         self.lines[device] = Some(Line {
             client: RelayClient::new(now, self.wires.info, ClientLimits::default()),
-            connection: Connection::new(self.wires.info, hello, self.limits),
+            connection: Connection::new(now, self.wires.info, hello, self.limits),
             up: VecDeque::new(),
             down: VecDeque::new(),
             asked: BTreeMap::new(),

@@ -30,10 +30,11 @@ use conclave_proto::{
     record::transmit_id,
     relay::{ClientHello, Goodbye, PROTOCOL, ToClient, ToRelay},
 };
+use conclave_relay::HostLimits;
 use conclave_remote::{Connector, Remote, RemoteLimits};
 use conclave_testkit::conformance::link::within;
 use futures_util::{StreamExt, stream};
-use kit::{MemoryConnector, TheHost, host_in_memory, run};
+use kit::{MemoryConnector, TheHost, host_in_memory, host_with, run};
 
 /// R5: a host that shuts down says so to every client, and then nothing runs any more.
 #[test]
@@ -60,6 +61,20 @@ fn shutting_down_says_goodbye_and_ends_all_connections() {
         while late.hear().await.is_some() {}
         within("the end of the late one", host.ended()).await;
         assert_eq!((host.connections(), host.watched_topics()), (0, 0));
+    }));
+}
+
+/// Scenario 85: a link on which nobody says hello is closed, and keeps no place.
+#[test]
+fn a_link_without_a_hello_is_closed() {
+    run(Box::pin(async {
+        let mut limits = HostLimits::default();
+        limits.connection.hello_ms = 50;
+        let host = host_with(limits);
+        let mut silent = Raw::connect(&host);
+        assert_eq!(silent.hear().await, Some(ToClient::Goodbye(Goodbye::Silent)));
+        assert_eq!(silent.hear().await, None, "the link is closed");
+        within("the end of the connection", host.ended()).await;
     }));
 }
 

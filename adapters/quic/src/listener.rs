@@ -28,8 +28,8 @@ pub struct ListenerLimits {
     /// Connections, those in their handshake too. The default, 10,000, holds 20 GB in the worst
     /// case, when each fills its window and nobody reads; an idle one holds some kilobytes.
     pub connections: usize,
-    /// Handshakes in progress, the expensive part: 1,000 take a core for about a second. From
-    /// half of that on clients have to show that their address is theirs.
+    /// Handshakes in progress, the expensive part: 1,000 take a core for about a second. With
+    /// more than half of them taken, clients have to show that their address is theirs.
     pub handshakes: usize,
 }
 

@@ -1,7 +1,14 @@
 //! Clients and servers that do not keep to the protocol (scenarios 18 and 85).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use conclave_core::{
     Class,
@@ -17,7 +24,7 @@ use quinn::{
     crypto::rustls::{QuicClientConfig, QuicServerConfig},
 };
 use rustls::pki_types::{PrivateKeyDer, pem::PemObject};
-use tokio::time::timeout;
+use tokio::{net::UdpSocket, time::timeout};
 
 const PATIENCE: Duration = Duration::from_secs(50);
 
@@ -238,6 +245,69 @@ async fn connections_beyond_the_limit_are_refused() {
     drop(second);
     let freed = async { while client(&listener).await.is_err() {} };
     within(freed).await;
+}
+
+/// Scenario 85: who begins handshakes and does not go on with them takes places. With more than half
+/// of them taken a client has to show that its address is its own; when all are taken, others are refused
+/// until those are given up.
+#[tokio::test]
+async fn handshakes_are_limited_and_a_crowd_has_to_show_its_addresses() {
+    let certificate = ServerCertificate::self_signed(&["localhost"]).unwrap();
+    let limits = ListenerLimits { connections: 100, handshakes: 4 };
+    let listener = Listener::bind_with(localhost(), &certificate, limits).unwrap();
+    let (address, retries) = watched(listener.local_addr()).await;
+    let link = || connect(address, "localhost", Trust::Fingerprint(listener.fingerprint()));
+    let first = link().await.unwrap();
+    drop((first, within(listener.accept()).await.unwrap()));
+    assert_eq!(retries.load(Ordering::Relaxed), 0, "there is room");
+
+    let mut silent = Vec::new();
+    for _ in 0..3 {
+        silent.push(raw_client(&listener, ALPN).await.unwrap());
+    }
+    let second = link().await.unwrap();
+    drop((second, within(listener.accept()).await.unwrap()));
+    assert_eq!(retries.load(Ordering::Relaxed), 1, "asked once, and let in");
+
+    silent.push(raw_client(&listener, ALPN).await.unwrap());
+    let refused = client(&listener).await.unwrap_err();
+    assert_eq!((refused.class(), refused), (Class::Transient, ConnectError::Unreachable));
+    for connection in silent {
+        assert!(closed_with(&within(connection.closed()).await, code::NO_PREAMBLE));
+    }
+    within(async { while client(&listener).await.is_err() {} }).await;
+}
+
+/// A way to a server for one client at a time that counts the Retry packets on it (RFC 9000
+/// §17.2.5).
+async fn watched(server: SocketAddr) -> (SocketAddr, Arc<AtomicUsize>) {
+    let (inside, outside) =
+        (UdpSocket::bind(localhost()).await, UdpSocket::bind(localhost()).await);
+    let (inside, outside) = (inside.unwrap(), outside.unwrap());
+    let address = inside.local_addr().unwrap();
+    let retries = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&retries);
+    tokio::spawn(async move {
+        let (mut up, mut down) = ([0; 2_048], [0; 2_048]);
+        let mut client = address;
+        loop {
+            tokio::select! {
+                received = inside.recv_from(&mut up) => {
+                    let (len, from) = received.unwrap();
+                    client = from;
+                    outside.send_to(&up[..len], server).await.unwrap();
+                }
+                received = outside.recv_from(&mut down) => {
+                    let (len, _) = received.unwrap();
+                    if down[0] & 0xF0 == 0xF0 {
+                        seen.fetch_add(1, Ordering::Relaxed);
+                    }
+                    inside.send_to(&down[..len], client).await.unwrap();
+                }
+            }
+        }
+    });
+    (address, retries)
 }
 
 /// A relay that goes away in the middle is noticed at once.

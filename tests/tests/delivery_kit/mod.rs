@@ -33,12 +33,21 @@ pub(crate) fn founding() -> Founding {
 }
 
 pub(crate) fn host(logs: Logs) -> Arc<TheHost> {
+    limited_host(logs, HostLimits::default())
+}
+
+fn limited_host(logs: Logs, limits: HostLimits) -> Arc<TheHost> {
     let service = Service::new(RelayStore::start(logs).unwrap(), RelayLimits::default());
-    Arc::new(Host::new(service, HostLimits::default()))
+    Arc::new(Host::new(service, limits))
 }
 
 pub(crate) fn host_in_memory() -> Arc<TheHost> {
-    host(Logs::in_memory(&founding(), RelayLimits::default()).unwrap())
+    host_with(HostLimits::default())
+}
+
+/// A host in memory with other limits.
+pub(crate) fn host_with(limits: HostLimits) -> Arc<TheHost> {
+    limited_host(Logs::in_memory(&founding(), RelayLimits::default()).unwrap(), limits)
 }
 
 /// Opens links in memory to a host.

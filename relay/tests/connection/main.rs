@@ -7,7 +7,9 @@
     clippy::wildcard_enum_match_arm
 )]
 
+#[path = "../kit/mod.rs"]
 mod kit;
+mod pair;
 
 use conclave_core::{
     link::{
@@ -20,12 +22,13 @@ use conclave_proto::{
     ChainHash, Cursor, Record, Seq, Timestamp, Topic,
     codec::Wire,
     relay::{
-        Answer, ClientHello, Delivery, Failure, Goodbye, PROTOCOL, PageLimit, Published,
-        RelayHello, Request, ToClient, ToRelay, TopicPage, Watch,
+        Answer, ClientHello, Delivery, Failure, Goodbye, PROTOCOL, Published, RelayHello, Request,
+        ToClient, ToRelay, TopicPage, Watch,
     },
 };
-use conclave_relay::{Connection, ConnectionLimits, Work};
+use conclave_relay::{ConnectionLimits, Work};
 use kit::{NOW, group};
+use pair::{Pair, ask, client_hears, default, fetch, heads, hello, number, relay_hello, split};
 
 /// Scenario 57, R5: a client of another version hears which ones there are.
 #[test]
@@ -39,6 +42,34 @@ fn a_client_of_an_unknown_version_is_told_what_is_spoken() {
     let mut pair = Pair::silent();
     pair.say(&ToRelay::Hello(ClientHello { versions: vec![7, PROTOCOL], features: 0 }));
     assert!(matches!(pair.hear()[..], [ToClient::Hello(_)]), "one in common is enough");
+}
+
+/// Scenario 85: a client that holds a connection and says nothing, or half a hello, loses it; one
+/// that has said hello may be silent for ever.
+#[test]
+fn whoever_says_no_hello_in_time_is_sent_away() {
+    for frames in [0, 1, 2] {
+        let mut pair = Pair::over(LinkInfo { mtu: LinkInfo::LEAST_MTU, reliable: true }, |_| {});
+        let long = ClientHello { versions: vec![PROTOCOL; 200], features: 0 };
+        pair.client.send(&ToRelay::Hello(long).encode());
+        for _ in 0..frames {
+            let frame = pair.client.poll_frame(NOW).unwrap();
+            pair.connection.handle_frame(NOW, &frame);
+        }
+        let due = pair.connection.next_timeout().unwrap();
+        assert_eq!(due, NOW.plus_ms(ConnectionLimits::default().hello_ms));
+        pair.connection.handle_timeout(Timestamp(due.0 - 1));
+        assert!(!pair.connection.is_ending(), "too early is fine");
+        pair.now = due;
+        pair.connection.handle_timeout(due);
+        assert_eq!(pair.hear(), [ToClient::Goodbye(Goodbye::Silent)]);
+        assert!(pair.connection.is_over());
+    }
+    let mut pair = Pair::open();
+    assert_eq!(pair.connection.next_timeout(), None);
+    pair.connection.handle_timeout(NOW.plus_ms(u64::MAX));
+    pair.say(&ask(1, heads(1)));
+    assert!(pair.connection.poll_work().is_some());
 }
 
 /// R3, scenario 18: what has no place, or makes no sense, ends the connection with a reason, and
@@ -395,134 +426,4 @@ fn a_goodbye_over_a_lossy_link_is_repeated() {
     pair.connection.handle_timeout(pair.now);
     assert_eq!(pair.hear(), [ToClient::Goodbye(Goodbye::ShuttingDown)]);
     assert!(pair.connection.is_over());
-}
-
-/// A connection and the raw channel of its client.
-struct Pair {
-    connection: Connection,
-    client: Channel,
-    now: Timestamp,
-}
-
-impl Pair {
-    fn over(info: LinkInfo, change: impl FnOnce(&mut ConnectionLimits)) -> Self {
-        let mut limits = ConnectionLimits::default();
-        change(&mut limits);
-        let connection = Connection::new(info, relay_hello(), limits);
-        Self { connection, client: Channel::new(info, ChannelLimits::default()), now: NOW }
-    }
-
-    fn with(change: impl FnOnce(&mut ConnectionLimits)) -> Self {
-        Self::over(LinkInfo { mtu: 64 * 1024, reliable: true }, change)
-    }
-
-    fn silent() -> Self {
-        Self::with(|_| {})
-    }
-
-    fn open() -> Self {
-        let mut pair = Self::silent();
-        pair.greet();
-        pair
-    }
-
-    fn greet(&mut self) {
-        self.say(&hello());
-        assert!(matches!(self.hear()[..], [ToClient::Hello(_)]));
-    }
-
-    fn say(&mut self, message: &ToRelay) {
-        self.say_bytes(&message.encode());
-    }
-
-    fn say_bytes(&mut self, message: &[u8]) {
-        self.client.send(message);
-        while let Some(frame) = self.client.poll_frame(self.now) {
-            self.connection.handle_frame(self.now, &frame);
-        }
-    }
-
-    /// The frame of a message, which is not sent.
-    fn frame_of(&self, message: &ToRelay) -> Vec<u8> {
-        let info = LinkInfo { mtu: 64 * 1024, reliable: true };
-        let mut channel = Channel::new(info, ChannelLimits::default());
-        channel.send(&message.encode());
-        channel.poll_frame(NOW).unwrap()
-    }
-
-    fn hear(&mut self) -> Vec<ToClient> {
-        let mut heard = Vec::new();
-        while let Some(frame) = self.connection.poll_frame(self.now) {
-            self.client.handle_frame(self.now, &frame).unwrap();
-            while let Some(message) = self.client.poll_message() {
-                heard.push(ToClient::decode(&message).unwrap());
-            }
-            while let Some(frame) = self.client.poll_frame(self.now) {
-                self.connection.handle_frame(self.now, &frame);
-            }
-        }
-        // Acknowledgements may be held back for a while.
-        if self.connection.queued_bytes() > 0
-            && let Some(due) = self.client.next_timeout()
-        {
-            self.now = due;
-            self.client.handle_timeout(due).unwrap();
-            while let Some(frame) = self.client.poll_frame(due) {
-                self.connection.handle_frame(due, &frame);
-            }
-        }
-        heard
-    }
-}
-
-/// What a client makes of what a relay says after it has asked something.
-fn client_hears(request: Request, messages: &[ToClient]) -> Vec<News> {
-    let info = LinkInfo { mtu: 64 * 1024, reliable: true };
-    let mut client = RelayClient::new(NOW, info, ClientLimits::default());
-    client.request(NOW, request).unwrap();
-    let mut channel = Channel::new(info, ChannelLimits::default());
-    for message in messages {
-        channel.send(&message.encode());
-    }
-    while let Some(frame) = channel.poll_frame(NOW) {
-        client.handle_frame(NOW, &frame);
-    }
-    std::iter::from_fn(|| client.poll()).collect()
-}
-
-/// The part of a frame in front of the stream of a message, and the stream.
-fn split<'a>(frame: &'a [u8], message: &[u8]) -> Option<(Vec<u8>, &'a [u8])> {
-    let stream = message.len() + 1;
-    let at = frame.len().checked_sub(stream)?;
-    Some((frame[..at].to_vec(), &frame[at..]))
-}
-
-fn hello() -> ToRelay {
-    ToRelay::Hello(ClientHello { versions: vec![PROTOCOL], features: 0 })
-}
-
-fn relay_hello() -> RelayHello {
-    RelayHello { version: PROTOCOL, features: 0, incarnation: [1; 16], key: [2; 32] }
-}
-
-fn ask(id: u64, request: Request) -> ToRelay {
-    ToRelay::Request { id, admission: None, request }
-}
-
-fn heads(number: u8) -> Request {
-    Request::Heads(vec![(group(number), Seq(0))])
-}
-
-fn fetch(bytes: u32) -> Request {
-    let limit = PageLimit { records: 100, bytes };
-    Request::Fetch { after: vec![(group(1), Cursor::START)], limit }
-}
-
-fn default() -> PageLimit {
-    PageLimit::default()
-}
-
-fn number(topic: &Topic) -> usize {
-    let Topic::Group(id) = topic else { panic!("a group") };
-    usize::from(id.0[0])
 }
