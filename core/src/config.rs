@@ -17,6 +17,10 @@ pub struct Limits {
     pub unsettled: usize,
     /// Records handled in one step. Bounds the memory of a step and the time of a call.
     pub batch_records: usize,
+    /// Bytes of payloads that one step encrypts of what has waited; the next step goes on. 4 MiB: with
+    /// the ciphertexts beside them a fraction of what stores take at once, and a fraction of a
+    /// second.
+    pub flush_bytes: usize,
     /// Milliseconds between two path updates of this installation (S5): 3 months (90 days).
     pub path_update_ms: u64,
     /// Milliseconds after joining within which a path update is made even without sending (S5):
@@ -59,6 +63,7 @@ impl Default for Limits {
             intents: 256,
             unsettled: 1_024,
             batch_records: 256,
+            flush_bytes: 4 * 1024 * 1024,
             path_update_ms: 90 * DAY,
             join_update_ms: DAY,
             past_epoch_ms: 7 * DAY,

@@ -10,7 +10,7 @@ use std::{
 };
 
 use conclave_core::{
-    delivery::Event,
+    delivery::{Event, Rejection},
     group::{Candidate, Group, GroupConfig, Standing, StoredMessage},
     identity::{Draft, WalletKey, read_log},
     installation::Installation,
@@ -266,6 +266,24 @@ impl World {
         device.drive_group(group, step)
     }
 
+    /// Some people with one device each, in one group, who have all sent a message.
+    ///
+    /// # Panics
+    /// If they cannot.
+    #[must_use]
+    pub fn of_talkers(seed: u64, people: usize) -> (Self, GroupId) {
+        let mut world = Self::with_people(seed, people);
+        let group = world.create_group(0);
+        let others: Vec<usize> = (1..people).collect();
+        assert!(world.add(0, group, &others));
+        world.settle();
+        for device in 0..people {
+            world.send(device, group, b"here").expect("a member may post");
+            world.settle();
+        }
+        (world, group)
+    }
+
     /// Publishes everything that a device has released.
     pub fn publish(&mut self, device: usize) {
         let (relay, now) = (&mut self.relay, self.now);
@@ -355,6 +373,13 @@ impl World {
             })
             .expect("the store reads");
         found
+    }
+
+    /// How often a device rejected a record for a reason.
+    #[must_use]
+    pub fn rejections(&self, device: usize, reason: Rejection) -> usize {
+        let is_it = |event: &Event| matches!(event, Event::Rejected { reason: given, .. } if *given == reason);
+        self.events(device, is_it)
     }
 
     /// Events of a device that satisfy a question.

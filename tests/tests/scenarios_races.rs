@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use conclave_core::{
     config::{FORWARD_GENERATIONS, Limits},
-    delivery::{Event, IntentOutcome, PublishOutcome, Refusal, Rejection},
+    delivery::{Event, IntentOutcome, Rejection},
     entropy::Entropy,
     group::{Group, GroupRecords},
     installation::Installation,
@@ -17,27 +17,6 @@ use conclave_testkit::{
     entropy::SimEntropy,
     world::{World, is_member},
 };
-
-fn rejections(world: &World, device: usize, reason: Rejection) -> usize {
-    world.events(
-        device,
-        |event| matches!(event, Event::Rejected { reason: given, .. } if *given == reason),
-    )
-}
-
-/// Some people in one group who have all sent.
-fn group_of(seed: u64, people: usize) -> (World, GroupId) {
-    let mut world = World::with_people(seed, people);
-    let group = world.create_group(0);
-    let others: Vec<usize> = (1..people).collect();
-    assert!(world.add(0, group, &others));
-    world.settle();
-    for device in 0..people {
-        world.send(device, group, b"here").unwrap();
-        world.settle();
-    }
-    (world, group)
-}
 
 /// Scenario 63: two installations of one inbox commit at once; all members commit at once.
 #[test]
@@ -70,7 +49,7 @@ fn done(event: &Event) -> bool {
 /// true already.
 #[test]
 fn a_person_added_twice_at_once_is_there_once() {
-    let (mut world, group) = group_of(2, 2);
+    let (mut world, group) = World::of_talkers(2, 2);
     let newcomer = world.add_person();
     world.run_uploads();
     assert!(world.add(0, group, &[newcomer]));
@@ -88,7 +67,7 @@ fn a_person_added_twice_at_once_is_there_once() {
 /// loses, its Welcome is never sent.
 #[test]
 fn a_member_removed_while_its_commit_is_out_is_removed() {
-    let (mut world, group) = group_of(3, 3);
+    let (mut world, group) = World::of_talkers(3, 3);
     let newcomer = world.add_person();
     world.run_uploads();
     assert!(world.remove(0, group, &[2]));
@@ -109,7 +88,7 @@ fn a_member_removed_while_its_commit_is_out_is_removed() {
 /// an obstacle.
 #[test]
 fn messages_of_the_next_epoch_settle_a_removal() {
-    let (mut world, group) = group_of(4, 3);
+    let (mut world, group) = World::of_talkers(4, 3);
     assert!(world.remove(0, group, &[2]));
     world.publish(0);
     world.fetch(2);
@@ -131,7 +110,7 @@ fn messages_of_the_next_epoch_settle_a_removal() {
 /// readable; a Welcome of the membership before is no way back.
 #[test]
 fn rejoining_reads_new_epochs_only() {
-    let (mut world, group) = group_of(5, 3);
+    let (mut world, group) = World::of_talkers(5, 3);
     assert!(world.remove(0, group, &[2]));
     world.settle();
     let secret = world.send(0, group, b"while you were away").unwrap();
@@ -152,7 +131,7 @@ fn rejoining_reads_new_epochs_only() {
 #[test]
 fn the_window_of_past_epochs_is_three() {
     for (late, shown_at_once) in [(3, true), (4, false)] {
-        let (mut world, group) = group_of(6, 3);
+        let (mut world, group) = World::of_talkers(6, 3);
         world.send(2, group, b"late").unwrap();
         let held = world.devices[2].transmits.pop_front().unwrap();
         for _ in 0..late {
@@ -164,74 +143,18 @@ fn the_window_of_past_epochs_is_three() {
         world.fetch(1);
         let shown = world.timeline(1, group).len() == 3 + 1;
         assert_eq!(shown, shown_at_once, "{late} epochs late");
-        assert_eq!(rejections(&world, 1, Rejection::TooOld), usize::from(!shown_at_once));
+        assert_eq!(world.rejections(1, Rejection::TooOld), usize::from(!shown_at_once));
         world.settle();
         world.check();
         assert_eq!(world.timeline(1, group).len(), 3 + 1);
     }
 }
 
-/// Scenario 103, G14: of two messages on their way, the first comes too late and the second, of a
-/// later epoch, just in time. They are shown in the order of sending all the same.
-#[test]
-fn messages_of_one_sender_keep_their_order_when_the_first_comes_too_late() {
-    let (mut world, group) = group_of(18, 3);
-    let mut sent = vec![world.send(2, group, b"first").unwrap()];
-    for epoch in 0..4 {
-        world.update_keys(0, group);
-        world.publish(0);
-        world.fetch(0);
-        if epoch == 0 {
-            world.fetch(2);
-            sent.push(world.send(2, group, b"second").unwrap());
-        }
-    }
-    world.settle();
-    sent.push(world.send(2, group, b"third").unwrap());
-    world.settle();
-    world.check();
-    world.check_order_of_senders();
-    for device in 0..3 {
-        let timeline = world.timeline(device, group);
-        let shown: Vec<_> = timeline.iter().skip(3).map(|(_, message)| message.id).collect();
-        assert_eq!(shown, sent, "device {device}");
-    }
-    assert_eq!(rejections(&world, 1, Rejection::TooOld), 1, "the first came too late once");
-}
-
-/// Scenario 9: a message that the relay will not take does not hold up those of later epochs, nor
-/// is it forgotten.
-#[test]
-fn a_message_that_is_refused_holds_up_no_other() {
-    let (mut world, group) = group_of(19, 3);
-    let refused = world.send(2, group, b"refused").unwrap();
-    let transmit = world.devices[2].transmits.pop_front().unwrap();
-    world.update_keys(0, group);
-    world.publish(0);
-    world.fetch(2);
-    let second = world.send(2, group, b"second").unwrap();
-    assert!(world.devices[2].transmits.is_empty(), "it waits for the first one's place");
-    let now = world.now;
-    let outcome = PublishOutcome::Refused(Refusal::Invalid);
-    let step = world.devices[2].groups.get_mut(&group).unwrap();
-    let step = step.handle_publish(now, transmit.id, &outcome);
-    world.devices[2].drive_group(group, step).unwrap();
-    assert_eq!(world.devices[2].transmits.len(), 1, "the second goes out");
-    world.publish(2);
-    world.fetch(1);
-    assert_eq!(world.timeline(1, group).last().unwrap().1.id, second);
-    // It goes out again and again; this relay takes it in the end.
-    world.pass(Limits::default().republish_ms);
-    world.settle();
-    world.check();
-    assert_eq!(world.timeline(1, group).last().unwrap().1.id, refused);
-}
-
 /// Scenarios 36 and 71: a sender may run ahead by exactly the maximum of generations.
 #[test]
 fn the_window_of_generations_is_a_thousand() {
     for (skipped, read) in [(FORWARD_GENERATIONS, true), (FORWARD_GENERATIONS + 1, false)] {
-        let (mut world, group) = group_of(7, 2);
+        let (mut world, group) = World::of_talkers(7, 2);
         world.devices[0].limits.unsettled = 2_000;
         world.devices[0].reload(group);
         for _ in 0..skipped {
@@ -241,7 +164,7 @@ fn the_window_of_generations_is_a_thousand() {
         let last = world.devices[0].transmits.pop_back().unwrap();
         world.relay.inject(&Topic::Group(group), last.payload);
         world.fetch(1);
-        let far = rejections(&world, 1, Rejection::TooFarAhead);
+        let far = world.rejections(1, Rejection::TooFarAhead);
         assert_eq!((world.timeline(1, group).len(), far), if read { (3, 0) } else { (2, 1) });
         let gaps = world.events(1, |event| matches!(event, Event::Gap { .. }));
         assert_eq!(gaps, usize::from(read), "what is missing is said");
@@ -252,7 +175,7 @@ fn the_window_of_generations_is_a_thousand() {
 /// lifetimes are unlimited by rule, so everybody judges alike, whenever they read.
 #[test]
 fn a_package_that_expires_before_its_commit_is_read_locks_nobody_out() {
-    let (mut world, group) = group_of(8, 2);
+    let (mut world, group) = World::of_talkers(8, 2);
     let newcomer = world.add_person();
     world.run_uploads();
     assert!(world.add(0, group, &[newcomer]));
@@ -303,13 +226,13 @@ fn send_from(copy: &mut Group, world: &World, device: usize, text: &[u8]) -> Vec
 /// know; the victim says so, and shows nothing.
 #[test]
 fn a_forged_message_on_the_own_leaf_is_named_as_forged() {
-    let (mut world, group) = group_of(10, 2);
+    let (mut world, group) = World::of_talkers(10, 2);
     // Only who has the leaf's keys gets so far: here a thief of the store, without the marks.
     let mut thief = copy_of(&world, 1, group, Some([66; 32]));
     let forged = send_from(&mut thief, &world, 1, b"not me");
     world.inject(group, forged);
     world.fetch(1);
-    assert_eq!(rejections(&world, 1, Rejection::Forged), 1);
+    assert_eq!(world.rejections(1, Rejection::Forged), 1);
     assert_eq!(world.events(1, |event| matches!(event, Event::CopyDetected { .. })), 0);
     assert_eq!(world.timeline(1, group).len(), 2);
 }
@@ -317,7 +240,7 @@ fn a_forged_message_on_the_own_leaf_is_named_as_forged() {
 /// E9: a message of another engine on a copy of this store is told apart from a forgery.
 #[test]
 fn a_message_of_a_copied_store_is_named_as_a_copy() {
-    let (mut world, group) = group_of(11, 2);
+    let (mut world, group) = World::of_talkers(11, 2);
     let mut copy = copy_of(&world, 1, group, None);
     let payload = send_from(&mut copy, &world, 1, b"from the copy");
     world.inject(group, payload);
@@ -331,7 +254,7 @@ fn a_message_of_a_copied_store_is_named_as_a_copy() {
 #[test]
 fn two_engines_on_copies_of_a_store_never_share_a_key_and_nonce() {
     use conclave_proto::Envelope;
-    let (world, group) = group_of(12, 2);
+    let (world, group) = World::of_talkers(12, 2);
     let mut seen = Vec::new();
     for opening in 0..200 {
         let store = world.devices[1].store.inner().snapshot();
@@ -368,7 +291,7 @@ fn content_ciphertext(message: &[u8]) -> &[u8] {
 #[test]
 fn a_failing_record_of_a_batch_takes_no_other_with_it() {
     for junk_at in [vec![0], vec![1], vec![2], vec![0, 1, 2], vec![3]] {
-        let (mut world, group) = group_of(13, 2);
+        let (mut world, group) = World::of_talkers(13, 2);
         let mut expected = 2;
         for place in 0..4 {
             if junk_at.contains(&place) {
@@ -433,7 +356,7 @@ fn a_silent_member_renews_its_keys_within_a_day() {
 /// S4: seven days after an epoch has ended its secrets are gone, whoever is late.
 #[test]
 fn secrets_of_past_epochs_are_erased_after_seven_days() {
-    let (mut world, group) = group_of(16, 3);
+    let (mut world, group) = World::of_talkers(16, 3);
     world.send(2, group, b"a week late").unwrap();
     let held = world.devices[2].transmits.pop_front().unwrap();
     world.update_keys(0, group);
@@ -442,13 +365,13 @@ fn secrets_of_past_epochs_are_erased_after_seven_days() {
     world.pass(Limits::default().past_epoch_ms);
     world.relay.inject(&Topic::Group(group), held.payload);
     world.fetch(1);
-    assert_eq!(rejections(&world, 1, Rejection::TooOld), 1);
+    assert_eq!(world.rejections(1, Rejection::TooOld), 1);
 }
 
 /// The MLS records of a message stay readable from the store alone (E10: the message type).
 #[test]
 fn stored_messages_decode_from_their_bytes() {
-    let (world, group) = group_of(17, 2);
+    let (world, group) = World::of_talkers(17, 2);
     for (_, message) in world.timeline(1, group) {
         let again = conclave_core::group::StoredMessage::decode(&message.encode()).unwrap();
         assert_eq!(again, message);

@@ -24,13 +24,6 @@ fn trio(seed: u64) -> (World, conclave_proto::GroupId) {
     (world, group)
 }
 
-fn rejections(world: &World, device: usize, reason: Rejection) -> usize {
-    world.events(
-        device,
-        |event| matches!(event, Event::Rejected { reason: given, .. } if *given == reason),
-    )
-}
-
 /// What follows a record, linked into the log in another order.
 fn relink(topic: &Topic, start: Cursor, payloads: Vec<Vec<u8>>) -> Vec<Record> {
     let mut head = start;
@@ -121,9 +114,9 @@ fn duplicates_and_a_replayed_epoch_change_nothing() {
     world.settle();
     world.check();
     assert_eq!(world.timeline(2, group).len(), 3 + 3);
-    assert!(rejections(&world, 2, Rejection::KeysGone) >= 4, "others' messages");
-    assert_eq!(rejections(&world, 2, Rejection::LostRace), 2, "the commit of the epoch");
-    assert!(rejections(&world, 0, Rejection::Replayed) >= 2, "own messages");
+    assert!(world.rejections(2, Rejection::KeysGone) >= 4, "others' messages");
+    assert_eq!(world.rejections(2, Rejection::LostRace), 2, "the commit of the epoch");
+    assert!(world.rejections(0, Rejection::Replayed) >= 2, "own messages");
 }
 
 /// Scenario 4: the same records handed in again are passed over.
@@ -203,7 +196,7 @@ fn two_histories_are_never_mixed() {
     // Relinked to fit this half's chain, its content still belongs to the other history.
     let forged = relink(&topic, cursor, behind.into_iter().map(|r| r.payload).collect());
     assert_eq!(world.devices[1].handle_batch(now, group, &forged), forged.len());
-    assert_eq!(rejections(&world, 1, Rejection::Undecryptable), 1);
+    assert_eq!(world.rejections(1, Rejection::Undecryptable), 1);
     assert_eq!(world.timeline(1, group).len(), 3, "nothing of it is shown");
 }
 
@@ -317,8 +310,8 @@ fn junk_is_rejected_and_traffic_goes_on() {
     world.send(1, group, b"after the junk").unwrap();
     world.settle();
     world.check();
-    assert_eq!(rejections(&world, 0, Rejection::Malformed), 4);
-    assert_eq!(rejections(&world, 0, Rejection::OtherGroup), 1);
+    assert_eq!(world.rejections(0, Rejection::Malformed), 4);
+    assert_eq!(world.rejections(0, Rejection::OtherGroup), 1);
     assert_eq!(world.timeline(0, group).len(), 3 + 1);
 }
 
@@ -334,7 +327,7 @@ fn a_removed_member_cannot_post_into_old_epochs() {
     world.relay.inject(&topic, held.payload);
     world.settle();
     for device in 0..2 {
-        assert_eq!(rejections(&world, device, Rejection::NotAMember), 1);
+        assert_eq!(world.rejections(device, Rejection::NotAMember), 1);
         assert_eq!(world.timeline(device, group).len(), 3);
     }
     // Added again, it is another incarnation: the old message still does not count.

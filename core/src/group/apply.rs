@@ -11,7 +11,8 @@ use conclave_proto::{
 use super::{
     Group,
     create::leaves_of,
-    stored::{KeptCommit, PastEpoch, Place, StoredEntry, StoredSettings},
+    place::Place,
+    stored::{KeptCommit, PastEpoch, StoredEntry, StoredSettings},
 };
 use crate::{
     config::PAST_EPOCHS,

@@ -10,7 +10,8 @@ use conclave_proto::{
 
 use super::{
     ChangeError, Group, Standing,
-    stored::{Intent, Place, Wish, WishedInbox},
+    place::Place,
+    stored::{Intent, Wish, WishedInbox},
 };
 use crate::{
     delivery::{Event, IntentFault, IntentOutcome, Parked},

@@ -16,7 +16,8 @@ use conclave_proto::{
 use super::{
     ChangeError, Draft, Group, LoadError, Standing,
     outbox::Outgoing,
-    stored::{Intent, Meta, Place, StoredEntry, StoredGroup, StoredSettings},
+    place::{Place, StoredGroup},
+    stored::{Intent, Meta, StoredEntry, StoredSettings},
 };
 use crate::{
     config::Limits,
@@ -221,7 +222,8 @@ impl Group {
             senders: BTreeMap::new(),
             trail: VecDeque::new(),
             published: BTreeMap::new(),
-            refused: BTreeSet::new(),
+            said: BTreeMap::new(),
+            looked: None,
             draft: Draft::default(),
         }
     }

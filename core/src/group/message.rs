@@ -7,11 +7,7 @@ use conclave_proto::{
     message::{Payload, message_id},
 };
 
-use super::{
-    Group, Standing,
-    outbox::OwnMessage,
-    stored::{Place, StoredMessage},
-};
+use super::{Group, Standing, outbox::OwnMessage, place::Place, stored::StoredMessage};
 use crate::{
     config::PAST_EPOCHS,
     delivery::{Event, Rejection},

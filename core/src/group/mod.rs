@@ -12,10 +12,12 @@ mod apply;
 mod change;
 mod create;
 mod error;
+mod held;
 mod judge;
 mod message;
 mod outbox;
 mod parked;
+mod place;
 mod plan;
 mod receive;
 mod send;
@@ -24,7 +26,7 @@ mod timer;
 mod welcome;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::Arc,
 };
 
@@ -37,9 +39,10 @@ pub use change::Candidate;
 pub(crate) use create::Parts;
 pub use create::{GroupConfig, GroupRecords};
 pub use error::{ChangeError, LoadError, SendError};
+pub use held::Held;
 pub use parked::Standing;
 pub use receive::Taken;
-pub use stored::{Held, StoredMessage, read_message, read_messages};
+pub use stored::{StoredMessage, read_message, read_messages};
 
 use crate::{
     config::Limits,
@@ -51,8 +54,9 @@ use crate::{
     step::{Effects, Lineage, Step},
     store::Write,
 };
-use outbox::Outgoing;
-use stored::{Intent, KeptCommit, Meta, Place, SenderLog};
+use outbox::{Outgoing, Said};
+use place::Place;
+use stored::{Intent, KeptCommit, Meta, SenderLog};
 
 /// One group of this installation.
 ///
@@ -77,8 +81,11 @@ pub struct Group {
     trail: VecDeque<(Seq, ChainHash)>,
     /// When own commits were last given to the driver; starts over with a load.
     published: BTreeMap<TransmitId, Timestamp>,
-    /// Own messages that the relay will not take, as far as is known since the load.
-    refused: BTreeSet<TransmitId>,
+    /// What the relay said of own messages, since the load: they are published again then, and it
+    /// says so again.
+    said: BTreeMap<TransmitId, Said>,
+    /// When what waits was looked at last, and whether a part of it was left for the next step.
+    looked: Option<(Timestamp, bool)>,
     draft: Draft,
 }
 

@@ -1,13 +1,11 @@
 //! What still has to reach the relay, and what its answers mean.
 
-use std::collections::BTreeSet;
-
 use conclave_proto::{
-    Epoch, Mark, MessageId, Timestamp, Topic, TransmitId, codec::Wire, record::transmit_id,
+    Epoch, Mark, MessageId, Seq, Timestamp, Topic, TransmitId, codec::Wire, record::transmit_id,
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Group, stored::Place};
+use super::{Group, place::Place};
 use crate::{
     delivery::{IntentFault, IntentOutcome, PublishOutcome, Refusal, Transmit},
     step::Step,
@@ -52,6 +50,15 @@ pub(super) struct SentEnvelope {
     pub(super) since: Timestamp,
 }
 
+/// What the relay said of an own message that has no place in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Said {
+    /// It is stored at this place.
+    Accepted(Seq),
+    /// It is not taken.
+    Refused,
+}
+
 impl Wire for Outgoing {
     const VERSION: u8 = 1;
     const MAX_BYTES: usize = usize::MAX;
@@ -70,7 +77,7 @@ impl Outgoing {
         self.envelope.as_ref().filter(|_| self.after.is_none())
     }
 
-    /// A message that is not encrypted yet.
+    /// A message that is to be encrypted, for the first time or again.
     pub(super) const fn is_waiting(&self) -> bool {
         self.envelope.is_none()
     }
@@ -111,30 +118,41 @@ impl Group {
 
     /// What became of a publish.
     ///
-    /// Settles bodies and Welcomes, which only the relay sees. For messages and commits it is
-    /// news at best: they are settled by the log, whatever the answer was.
+    /// Settles bodies and Welcomes, which only the relay sees. Messages and commits are settled by
+    /// the log, whatever the answer was; but what the relay refuses holds up nothing that waits for
+    /// it any more.
     pub fn handle_publish(
         &mut self,
         now: Timestamp,
         id: TransmitId,
         outcome: &PublishOutcome,
     ) -> Step {
-        self.draft = super::Draft::default();
+        let refused =
+            matches!(outcome, PublishOutcome::Refused(Refusal::TooLarge { .. } | Refusal::Invalid));
+        // Going on with what waited takes randomness. Without any, the timer does it.
+        let goes_on = refused && self.begin().is_ok();
+        if !goes_on {
+            self.draft = super::Draft::default();
+        }
         match outcome {
-            PublishOutcome::Accepted { .. } => {
+            PublishOutcome::Accepted { seq, .. } => {
                 self.settle_plain(id);
                 self.release_behind(now, id);
+                self.note_said(id, Said::Accepted(*seq));
             }
             PublishOutcome::Refused(Refusal::TooLarge { .. } | Refusal::Invalid) => {
                 self.settle_plain(id);
                 // Whoever reads the Welcome sees whether the refusal was the truth.
                 self.release_behind(now, id);
                 self.note_refused(id);
-                self.pass_over(now, id);
+                self.note_said(id, Said::Refused);
             }
             PublishOutcome::Refused(Refusal::Behind | Refusal::Conflict { .. })
             | PublishOutcome::NotStored { .. }
             | PublishOutcome::Unknown => {}
+        }
+        if goes_on {
+            self.advance(now);
         }
         self.end(())
     }
@@ -175,7 +193,10 @@ impl Group {
     }
 
     pub(super) fn unqueue(&mut self, number: u64) {
-        if self.outbox.remove(&number).is_some() {
+        if let Some(outgoing) = self.outbox.remove(&number) {
+            if let Some(envelope) = &outgoing.envelope {
+                self.said.remove(&envelope.id);
+            }
             self.delete(Place::Outgoing(number));
         }
     }
@@ -190,19 +211,22 @@ impl Group {
         }
     }
 
-    /// A message that the relay will not take holds up nothing that waits for its place.
-    fn pass_over(&mut self, now: Timestamp, id: TransmitId) {
-        let messages = self.outbox.values().filter(|outgoing| outgoing.message().is_some());
-        let ids: BTreeSet<TransmitId> =
-            messages.filter_map(|it| it.envelope.as_ref()).map(|sent| sent.id).collect();
-        if !ids.contains(&id) {
-            return;
+    fn note_said(&mut self, id: TransmitId, said: Said) {
+        let is_it = |outgoing: &Outgoing| {
+            outgoing.message().and(outgoing.envelope.as_ref()).is_some_and(|sent| sent.id == id)
+        };
+        if self.outbox.values().any(is_it) {
+            self.said.insert(id, said);
         }
-        self.refused.retain(|refused| ids.contains(refused));
-        self.refused.insert(id);
-        // Without randomness the timer does it.
-        if self.outbox.values().any(Outgoing::is_waiting) && self.begin().is_ok() {
-            self.advance(now);
+    }
+
+    /// Whether a message that is on its way may still find its place in the log. Not if the relay
+    /// will not take it, and not if the log has something else where the relay said it stands.
+    pub(super) fn may_land(&self, sent: &SentEnvelope) -> bool {
+        match self.said.get(&sent.id) {
+            Some(Said::Refused) => false,
+            Some(Said::Accepted(seq)) => *seq > self.meta.cursor.seq,
+            None => true,
         }
     }
 
@@ -218,6 +242,52 @@ impl Group {
         self.put(Place::Kept(&id), stored);
         for intent in intents {
             self.settle_intent(intent, IntentOutcome::Failed(IntentFault::TooLarge));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use conclave_proto::{
+        Epoch, GroupId, Mark, MessageId, Timestamp, Topic, TransmitId, codec::Wire,
+    };
+
+    use super::{Outgoing, OwnMessage, SentEnvelope, What};
+
+    fn envelope() -> SentEnvelope {
+        SentEnvelope {
+            topic: Topic::Group(GroupId([1; 16])),
+            id: TransmitId([2; 16]),
+            mark: Mark([3; 16]),
+            epoch: Epoch(4),
+            payload: vec![5],
+            since: Timestamp(6),
+        }
+    }
+
+    /// E10: golden bytes; old stores open for ever.
+    #[test]
+    fn the_stored_forms_of_what_waits_are_frozen() {
+        let message = || What::Message(OwnMessage { id: MessageId([7; 32]), payload: vec![8] });
+        let all = [
+            Outgoing { what: message(), envelope: None, after: None },
+            Outgoing { what: message(), envelope: Some(envelope()), after: None },
+            Outgoing {
+                what: What::Plain,
+                envelope: Some(envelope()),
+                after: Some(TransmitId([9; 16])),
+            },
+        ];
+        let of = |byte: &str, count: usize| byte.repeat(count);
+        let (id, sent) =
+            (of("07", 32), format!("0100{}{}{}04010506", of("01", 16), of("02", 16), of("03", 16)));
+        let golden = [
+            format!("0100{id}01080000"),
+            format!("0100{id}0108{sent}00"),
+            format!("0101{sent}01{}", of("09", 16)),
+        ];
+        for (stored, golden) in all.iter().zip(golden) {
+            assert_eq!(conclave_proto::identity::hex(&stored.encode()), golden);
         }
     }
 }

@@ -12,7 +12,8 @@ use conclave_proto::{
 use super::{
     Group, Standing,
     outbox::Outgoing,
-    stored::{KeptCommit, KeptWelcome, Place, Recipient, Wish, WishedInbox},
+    place::Place,
+    stored::{KeptCommit, KeptWelcome, Recipient, Wish, WishedInbox},
 };
 use crate::{
     delivery::{CommitFault, IntentFault, IntentOutcome},
@@ -47,6 +48,7 @@ impl Group {
         if self.meta.standing != Standing::Member || self.draft.broken {
             return;
         }
+        self.looked = Some((now, false));
         self.send_waiting(now);
         if self.has_live_commit() || self.kept.len() >= KEPT_COMMITS {
             return;

@@ -52,12 +52,10 @@ impl Group {
                 Err(parked) => taken.parked = Some(parked),
             }
         }
-        if taken.parked.is_none() {
-            self.advance(now);
-        }
+        self.advance(now);
         self.checkpoint();
         if self.draft.broken {
-            // Told to the driver by the answer, so this step is an ordinary one that stores nothing.
+            // The driver is told by the answer, so this is an ordinary step that stores nothing.
             self.draft = super::Draft::default();
             let taken = Taken { count: 0, parked: None, broken: true };
             return Step::new(self.lineage, Vec::new(), Effects::default(), taken);

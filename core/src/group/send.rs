@@ -9,7 +9,7 @@ use conclave_proto::{
 use super::{
     Group, SendError, Standing,
     outbox::{Outgoing, OwnMessage, SentEnvelope, What},
-    stored::Place,
+    place::Place,
 };
 use crate::{delivery::Parked, mls::MlsError, padding, step::Step};
 
@@ -22,7 +22,8 @@ impl Group {
     /// It is stored at once and encrypted as soon as may be. The first message of an installation,
     /// and the first after three months, waits for a path update (S5). After a change of the epoch
     /// messages wait until those of the epochs before have their places: one of them may come too
-    /// late, and goes out again before anything that was sent after it.
+    /// late, and goes out again before anything that was sent after it. Whoever is a member when a
+    /// message is encrypted can read it, be they added after this call.
     ///
     /// # Errors
     /// [`SendError`]; nothing has changed.
@@ -128,7 +129,7 @@ impl Group {
         let epoch = self.epoch();
         let of_another = |outgoing: &Outgoing| {
             let sent = outgoing.message().and(outgoing.envelope.as_ref());
-            sent.is_some_and(|sent| sent.epoch != epoch && !self.refused.contains(&sent.id))
+            sent.is_some_and(|sent| sent.epoch != epoch && self.may_land(sent))
         };
         !self.is_path_update_due(now) && !self.outbox.values().any(of_another)
     }
@@ -144,31 +145,41 @@ impl Group {
             .filter(|(_, outgoing)| outgoing.is_waiting())
             .map(|(number, _)| *number)
             .collect();
+        let mut bytes = 0;
         for number in waiting {
-            self.encrypt_queued(now, number);
+            if bytes >= self.limits.flush_bytes {
+                self.looked = Some((now, true));
+                return;
+            }
+            // Nothing overtakes one that cannot be encrypted.
+            let Some(len) = self.encrypt_queued(now, number) else { return };
+            bytes = bytes.saturating_add(len);
         }
     }
 
     /// Nobody could read a message: it goes out again, with the same message id.
     pub(super) fn send_again(&mut self, number: u64) {
         let Some(outgoing) = self.outbox.get_mut(&number) else { return };
-        outgoing.envelope = None;
+        let sent = outgoing.envelope.take();
         let stored = outgoing.encode();
+        if let Some(sent) = sent {
+            self.said.remove(&sent.id);
+        }
         self.put(Place::Outgoing(number), stored);
     }
 
-    fn encrypt_queued(&mut self, now: Timestamp, number: u64) {
-        let Some(message) = self.outbox.get(&number).and_then(Outgoing::message).cloned() else {
-            return;
-        };
+    /// Encrypts a message that waits; gives the length of its payload.
+    fn encrypt_queued(&mut self, now: Timestamp, number: u64) -> Option<usize> {
+        let message = self.outbox.get(&number).and_then(Outgoing::message)?.clone();
         // What the step has done so far must survive a rollback of this one.
         self.checkpoint();
-        if let Ok(envelope) = self.encrypt(now, &message) {
-            self.transmit(envelope.transmit());
-            let envelope = Some(envelope);
-            let outgoing = Outgoing { what: What::Message(message), envelope, after: None };
-            self.put(Place::Outgoing(number), outgoing.encode());
-            self.outbox.insert(number, outgoing);
-        }
+        let envelope = self.encrypt(now, &message).ok()?;
+        let len = message.payload.len();
+        self.transmit(envelope.transmit());
+        let envelope = Some(envelope);
+        let outgoing = Outgoing { what: What::Message(message), envelope, after: None };
+        self.put(Place::Outgoing(number), outgoing.encode());
+        self.outbox.insert(number, outgoing);
+        Some(len)
     }
 }

@@ -1,121 +1,22 @@
-//! What a group stores besides the records of the MLS library, and where.
+//! What a group stores besides the records of the MLS library.
 //!
-//! Everything lies under the group's id as scope. Each value has a version byte; old versions
-//! open for ever (E10).
+//! Each value has a version byte; old versions open for ever (E10).
+
+use std::ops::ControlFlow;
 
 use conclave_proto::{
     Cursor, Epoch, GroupId, InboxId, InstallationId, IntentId, Mark, MessageId, Seq, Timestamp,
-    TransmitId,
-    codec::{DecodeError, Wire},
+    codec::Wire,
     group::{RosterEntry, Settings},
     message::{Body, IdempotencyKey},
 };
-use std::ops::ControlFlow;
-
 use serde::{Deserialize, Serialize};
 
-use super::{LoadError, parked::Standing};
-use crate::{
-    config::Limits,
-    store::{Direction, Key, Range, Store, StoreError, Table, Write},
+use super::{
+    parked::Standing,
+    place::{MESSAGE_BY_SEQ, Place},
 };
-
-/// First byte of the orders in [`Table::Group`]; 1 belongs to the MLS records.
-mod tag {
-    pub(super) const META: u8 = 2;
-    pub(super) const SETTINGS: u8 = 3;
-    pub(super) const ROSTER: u8 = 4;
-    pub(super) const SENDER: u8 = 5;
-    pub(super) const KEPT: u8 = 6;
-}
-
-/// First byte of the orders in [`Table::Message`].
-const MESSAGE_BY_SEQ: u8 = 0;
-const MESSAGE_BY_ID: u8 = 1;
-
-/// Where a value of a group lies.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Place<'a> {
-    Meta,
-    Settings,
-    Roster(&'a InboxId),
-    Sender(&'a InstallationId),
-    Kept(&'a TransmitId),
-    Message(Seq),
-    MessageId(&'a MessageId),
-    Intent(IntentId),
-    Outgoing(u64),
-}
-
-impl Place<'_> {
-    const fn table(self) -> Table {
-        match self {
-            Self::Meta | Self::Settings | Self::Roster(_) | Self::Sender(_) | Self::Kept(_) => {
-                Table::Group
-            }
-            Self::Message(_) | Self::MessageId(_) => Table::Message,
-            Self::Intent(_) => Table::Intent,
-            Self::Outgoing(_) => Table::Outbox,
-        }
-    }
-
-    fn order(self) -> Vec<u8> {
-        match self {
-            Self::Meta => vec![tag::META],
-            Self::Settings => vec![tag::SETTINGS],
-            Self::Roster(inbox) => tagged(tag::ROSTER, &inbox.0),
-            Self::Sender(id) => tagged(tag::SENDER, &id.0),
-            Self::Kept(id) => tagged(tag::KEPT, &id.0),
-            Self::Message(seq) => tagged(MESSAGE_BY_SEQ, &seq.0.to_be_bytes()),
-            Self::MessageId(id) => tagged(MESSAGE_BY_ID, &id.0),
-            Self::Intent(id) => id.0.to_be_bytes().to_vec(),
-            Self::Outgoing(number) => number.to_be_bytes().to_vec(),
-        }
-    }
-
-    pub(super) fn put(self, group: GroupId, value: Vec<u8>) -> Write {
-        Write::Put { table: self.table(), key: Key::new(group.0, &self.order()), value }
-    }
-
-    pub(super) fn delete(self, group: GroupId) -> Write {
-        Write::Delete { table: self.table(), key: Key::new(group.0, &self.order()) }
-    }
-}
-
-fn tagged(tag: u8, rest: &[u8]) -> Vec<u8> {
-    [&[tag], rest].concat()
-}
-
-/// A value of [`Table::Group`] as it is read back.
-pub(super) enum StoredGroup {
-    Mls,
-    Meta(Box<Meta>),
-    Settings(Settings),
-    Roster(InboxId, RosterEntry),
-    Sender(InstallationId, SenderLog),
-    Kept(TransmitId, Box<KeptCommit>),
-}
-
-impl StoredGroup {
-    pub(super) fn read(order: &[u8], value: &[u8]) -> Result<Self, DecodeError> {
-        let (tag, rest) = order.split_first().ok_or(DecodeError::Empty)?;
-        match *tag {
-            crate::mls::RECORDS => Ok(Self::Mls),
-            tag::META => Ok(Self::Meta(Box::new(Meta::decode(value)?))),
-            tag::SETTINGS => Ok(Self::Settings(StoredSettings::decode(value)?.0)),
-            tag::ROSTER => Ok(Self::Roster(InboxId(id(rest)?), StoredEntry::decode(value)?.0)),
-            tag::SENDER => Ok(Self::Sender(InstallationId(id(rest)?), SenderLog::decode(value)?)),
-            tag::KEPT => {
-                Ok(Self::Kept(TransmitId(id(rest)?), Box::new(KeptCommit::decode(value)?)))
-            }
-            _ => Err(DecodeError::Malformed),
-        }
-    }
-}
-
-fn id<const N: usize>(bytes: &[u8]) -> Result<[u8; N], DecodeError> {
-    bytes.try_into().map_err(|_| DecodeError::Malformed)
-}
+use crate::store::{Direction, Key, Range, Store, StoreError, Table};
 
 macro_rules! stored {
     ($($type:ty),* $(,)?) => { $(
@@ -347,64 +248,6 @@ pub fn read_messages(
         }
     })?;
     if damaged { Err(StoreError::Corrupt) } else { Ok(found) }
-}
-
-/// What is known of a group that this installation holds, without loading it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Held {
-    /// [`Group::standing`](super::Group::standing).
-    pub standing: Standing,
-    /// [`Group::cursor`](super::Group::cursor).
-    pub cursor: Cursor,
-    /// Whether something of its own may be on its way or is wished: to be loaded, so that
-    /// [`Group::unsettled`](super::Group::unsettled) is published.
-    pub undone: bool,
-    /// When the oldest past epoch ended.
-    oldest_past: Option<Timestamp>,
-    /// When its keys are to be renewed.
-    update_by: Option<Timestamp>,
-}
-
-impl Held {
-    /// What a store holds of a group.
-    ///
-    /// # Errors
-    /// [`LoadError`].
-    pub fn read(store: &dyn Store, group: GroupId) -> Result<Option<Self>, LoadError> {
-        let value = store.get(Table::Group, &Key::new(group.0, &Place::Meta.order()))?;
-        let Some(value) = value else { return Ok(None) };
-        let meta = Meta::decode(&value).map_err(|_| LoadError::Damaged("group record"))?;
-        let kept = [&[tag::KEPT][..], &[tag::KEPT + 1][..]];
-        let undone = has_any(store, Table::Outbox, Range::scope(group.0))?
-            || has_any(store, Table::Intent, Range::scope(group.0))?
-            || has_any(store, Table::Group, Range::within(group.0, kept[0], kept[1]))?;
-        let renews = meta.standing == Standing::Member && meta.last_path.is_none();
-        Ok(Some(Self {
-            standing: meta.standing,
-            cursor: meta.cursor,
-            undone,
-            oldest_past: meta.past.first().map(|past| past.ended),
-            update_by: (renews && meta.update_by > meta.joined).then_some(meta.update_by),
-        }))
-    }
-
-    /// When it has something to do although nothing comes: old secrets to erase (S4), keys to
-    /// renew (S5). It may be earlier than [`Group::next_timeout`](super::Group::next_timeout),
-    /// never later, unless something is [`undone`](Self::undone).
-    #[must_use]
-    pub fn next_timeout(&self, limits: &Limits) -> Option<Timestamp> {
-        let expiry = self.oldest_past.map(|ended| ended.plus_ms(limits.past_epoch_ms));
-        [expiry, self.update_by].into_iter().flatten().min()
-    }
-}
-
-fn has_any(store: &dyn Store, table: Table, range: Range<'_>) -> Result<bool, StoreError> {
-    let mut found = false;
-    store.scan(table, range, Direction::Forward, &mut |_, _| {
-        found = true;
-        ControlFlow::Break(())
-    })?;
-    Ok(found)
 }
 
 #[cfg(test)]

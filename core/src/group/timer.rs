@@ -2,7 +2,7 @@
 
 use conclave_proto::{Timestamp, TransmitId, codec::Wire};
 
-use super::{Group, outbox::Outgoing, plan::KEPT_COMMITS, stored::Place};
+use super::{Group, outbox::Outgoing, place::Place, plan::KEPT_COMMITS};
 use crate::{config::PAST_EPOCHS, delivery::Transmit, step::Step};
 
 impl Group {
@@ -11,7 +11,8 @@ impl Group {
     pub fn next_timeout(&self) -> Option<Timestamp> {
         let expiry = self.meta.past.first();
         let expiry = expiry.map(|past| past.ended.plus_ms(self.limits.past_epoch_ms));
-        [expiry, self.update_due(), self.republish_due()].into_iter().flatten().min()
+        let all = [expiry, self.update_due(), self.republish_due(), self.waiting_due()];
+        all.into_iter().flatten().min()
     }
 
     /// Does what is due: erases old secrets (S4), renews keys (S5), publishes again what has no
@@ -20,6 +21,7 @@ impl Group {
         if self.begin().is_err() {
             // Without randomness nothing can be renewed; the timer stays due.
             self.draft = super::Draft::default();
+            self.looked = Some((now, false));
             return self.end(());
         }
         self.erase_past(now);
@@ -40,6 +42,18 @@ impl Group {
             && self.kept.len() < KEPT_COMMITS;
         let joined_by_welcome = self.meta.update_by > self.meta.joined;
         (wanted && joined_by_welcome).then_some(self.meta.update_by)
+    }
+
+    /// Messages that are to be encrypted mostly wait for something that comes with a record. Where
+    /// nothing comes (a part of them was left by the last step, the commit that was to renew the keys
+    /// was refused, they were stored by a process that has ended), time makes them go on.
+    fn waiting_due(&self) -> Option<Timestamp> {
+        let waits = self.is_member() && self.outbox.values().any(Outgoing::is_waiting);
+        waits.then_some(match self.looked {
+            None => Timestamp(0),
+            Some((when, true)) => when,
+            Some((when, false)) => when.plus_ms(self.limits.republish_ms),
+        })
     }
 
     fn erase_past(&mut self, now: Timestamp) {

@@ -104,3 +104,33 @@ impl Wire for Package {
     const VERSION: u8 = 1;
     const MAX_BYTES: usize = usize::MAX;
 }
+
+#[cfg(test)]
+mod tests {
+    use conclave_proto::{ChainHash, Cursor, Seq, Timestamp, codec::Wire, identity::hex};
+
+    use super::{Package, Ring};
+
+    /// E10: golden bytes; old stores open for ever.
+    #[test]
+    fn the_stored_forms_of_a_ring_are_frozen() {
+        let ring = Ring {
+            cursor: Cursor { seq: Seq(300), hash: ChainHash([1; 32]) },
+            current: 2,
+            previous: Some(3),
+            made: Timestamp(4),
+            rotations: 5,
+            rotate: true,
+            uploads: 6,
+            acknowledged: false,
+            acknowledged_at: Timestamp(7),
+            drain_to: Seq(8),
+        };
+        let golden = format!("01ac02{}02010304050106000708", "01".repeat(32));
+        assert_eq!(hex(&ring.encode()), golden);
+        let package =
+            Package { reference: [1; 32], public: vec![2], bundle: vec![3], seed: [4; 32] };
+        let golden = format!("01{}01020103{}", "01".repeat(32), "04".repeat(32));
+        assert_eq!(hex(&package.encode()), golden);
+    }
+}
