@@ -8,6 +8,7 @@ use std::{
 };
 
 use conclave_core::{
+    Class,
     delivery::PublishOutcome,
     group::{Candidate, Group, GroupRecords, Taken},
     step::{Durable, Effects, Step},
@@ -43,6 +44,10 @@ pub(crate) enum GroupInput {
     Yield,
     /// Nothing took its place.
     Resume,
+    /// To go on with records, at most so many in one step: from itself.
+    GoOn(Vec<Record>, usize),
+    /// To tell the session where it stands: from itself.
+    AnswerSession,
 }
 
 /// What an application wants of a group.
@@ -74,10 +79,16 @@ pub(crate) struct GroupRole {
     owes: bool,
     /// The session waits for an answer to records.
     reading: bool,
+    /// It gets one when the group is loaded.
+    owes_answer: bool,
     /// Another value may take its place; what comes meanwhile waits.
     yielded: bool,
     has_said_so: bool,
+    /// What waits until there can be a value.
     deferred: VecDeque<GroupInput>,
+    /// When to load a value that was lost to the store, although nobody asks for it: what is
+    /// unsettled is to go out.
+    reload: Option<Instant>,
     /// Its last turn panicked.
     lost: bool,
     /// When it last had something to do.
@@ -97,15 +108,37 @@ impl GroupRole {
             number: 0,
             owes: false,
             reading: false,
+            owes_answer: false,
             yielded: false,
             has_said_so: false,
             deferred: VecDeque::new(),
+            reload: None,
             lost: false,
             busy: None,
         }
     }
 
     fn handle(&mut self, input: GroupInput) {
+        self.take(input);
+        self.take_deferred();
+    }
+
+    fn take_deferred(&mut self) {
+        while !self.has_to_wait()
+            && let Some(input) = self.deferred.pop_front()
+        {
+            self.take(input);
+        }
+    }
+
+    /// Whether there can be no value now: another one takes its place, or sets of one that was
+    /// dropped are still with the writer. What is loaded before they are stored, or refused, would
+    /// not know of them.
+    fn has_to_wait(&self) -> bool {
+        self.yielded || (self.value.is_none() && !self.pending.is_empty())
+    }
+
+    fn take(&mut self, input: GroupInput) {
         match input {
             GroupInput::Stored(number, stored) => self.stored(number, stored),
             GroupInput::Created(group) => {
@@ -119,11 +152,13 @@ impl GroupRole {
                 self.value = None;
             }
             GroupInput::Resume => self.yielded = false,
-            other if self.yielded => self.deferred.push_back(other),
+            other if self.has_to_wait() => self.deferred.push_back(other),
             GroupInput::Records(records) => {
                 self.reading = true;
                 self.read(records, usize::MAX);
             }
+            GroupInput::GoOn(records, most) => self.read(records, most),
+            GroupInput::AnswerSession => self.answer_session(),
             GroupInput::Outcome(id, outcome) => {
                 let now = self.shared.now();
                 if let Some(group) = self.loaded() {
@@ -141,11 +176,6 @@ impl GroupRole {
                 }
                 self.shared.tell_session(SessionInput::Looked(self.slot.id));
             }
-        }
-        if !self.yielded
-            && let Some(input) = self.deferred.pop_front()
-        {
-            self.handle(input);
         }
     }
 
@@ -193,22 +223,27 @@ impl GroupRole {
 
     /// Reads records, at most so many in one step.
     fn read(&mut self, mut records: Vec<Record>, most: usize) {
+        if self.has_to_wait() {
+            return self.deferred.push_front(GroupInput::GoOn(records, most));
+        }
         let rest = records.split_off(records.len().min(most));
         let now = self.shared.now();
         let Some(group) = self.loaded() else { return self.answer_session() };
         let (place, was_parked) = (group.cursor().seq, group.standing().parked().is_some());
         let step = group.handle_records(now, &records);
-        self.drive(step, move |role, taken| match taken {
+        if step.reply().broken {
+            // The value is of no use from here on, so nothing else may be made of it, and its step
+            // stores nothing.
+            drop(step);
+            self.value = None;
             // One of them breaks the library: one by one, it is only that one.
-            Ok(Taken { broken: true, .. }) if records.len() > 1 => {
-                role.value = None;
+            if records.len() > 1 {
                 records.extend(rest);
-                role.read(records, 1);
+                return self.read(records, 1);
             }
-            Ok(Taken { broken: true, .. }) => {
-                role.value = None;
-                role.answer_session();
-            }
+            return self.answer_session();
+        }
+        self.drive(step, move |role, taken| match taken {
             Ok(Taken { parked: Some(_), .. }) if role.has_parked(place, was_parked) => {
                 // What stands behind the commit has come along with it, perhaps: the group looks
                 // for evidence in what it is shown next.
@@ -227,19 +262,27 @@ impl GroupRole {
         })
     }
 
-    /// Tells the session where the group stands.
+    /// Tells the session where the group stands; if that cannot be read for now, once it can.
     fn answer_session(&mut self) {
         if !self.reading {
             return;
         }
+        if self.has_to_wait() {
+            return self.deferred.push_front(GroupInput::AnswerSession);
+        }
         let id = self.slot.id;
-        let input = match self.loaded() {
+        self.loaded();
+        let input = match &self.value {
             Some(group) => SessionInput::Handled {
                 group: id,
                 cursor: group.cursor(),
                 parked: group.standing().parked().is_some(),
                 removed: group.standing().is_removed(),
             },
+            None if self.reload.is_some() => {
+                self.owes_answer = true;
+                return;
+            }
             None => SessionInput::Unreadable(id),
         };
         self.reading = false;
@@ -261,6 +304,20 @@ impl GroupRole {
         if self.value.is_some() {
             return Ok(());
         }
+        self.reload = None;
+        let loaded = self.load();
+        if let Err(error) = &loaded
+            && error.class() == Class::Transient
+        {
+            let wait = self.shared.limits.session.trouble_ms;
+            self.reload = Some(Instant::now() + Duration::from_millis(wait));
+        } else if std::mem::take(&mut self.owes_answer) {
+            self.deferred.push_front(GroupInput::AnswerSession);
+        }
+        loaded
+    }
+
+    fn load(&mut self) -> Result<(), Error> {
         let id = self.slot.id;
         let records = GroupRecords::read(&*self.shared.store, id)?.ok_or(Error::UnknownGroup)?;
         let installation = self.shared.installation.get().cloned().ok_or(Error::NotRegistered)?;
@@ -307,8 +364,10 @@ impl GroupRole {
                 then(role, Ok(released.reply));
             }
             Err(error) => {
-                // Memory is a cache of the disk. Later steps of this value are refused as well.
+                // Memory is a cache of the disk. Later steps of this value are refused as well,
+                // and until they are, there is no other.
                 role.value = None;
+                role.reload = Some(Instant::now());
                 then(role, Err(error));
             }
         });
@@ -324,23 +383,18 @@ impl GroupRole {
         for event in &events {
             tracing::debug!(?event, "group");
         }
-        if !transmits.is_empty() {
+        // If everything that is unsettled is owed to the session, these go out among the others, in
+        // their order.
+        if !transmits.is_empty() && !self.owes {
             self.shared.tell_session(SessionInput::Publish(self.slot.id, transmits));
         }
     }
 
     fn stored(&mut self, number: u64, stored: Result<Durable, StoreError>) {
-        // Answers come in the order of the sets; one that belongs to nothing is of a value that
-        // was lost to a panic.
-        while let Some((next, _)) = self.pending.front() {
-            if *next > number {
-                return;
-            }
-            let Some((next, run)) = self.pending.pop_front() else { return };
-            if next == number {
-                run(self, stored);
-                break;
-            }
+        // Answers come in the order of the sets.
+        let is_next = self.pending.front().is_some_and(|(next, _)| *next == number);
+        if is_next && let Some((_, run)) = self.pending.pop_front() {
+            run(self, stored);
         }
         self.show();
     }
@@ -379,18 +433,32 @@ impl GroupRole {
         }
     }
 
-    /// After a panic: the value may be half changed, so it is dropped, and so is everything that
-    /// waits for it. Callers hear that their call was lost.
+    /// Whoever waits for a value that does not load hears why.
+    fn load_again(&mut self) {
+        let is_due = self.reload.is_some_and(|at| at <= Instant::now());
+        if !is_due || self.has_to_wait() {
+            return;
+        }
+        if let Err(error) = self.load_value() {
+            tracing::warn!(%error, "a group does not load");
+            self.viewers.drain(..).for_each(|viewer| give(viewer, Err(error.clone())));
+            self.settlers.drain(..).for_each(|settler| give(settler, Err(error.clone())));
+        }
+        self.take_deferred();
+    }
+
+    /// After a panic: the value may be half changed, so it is dropped. Whoever waited for it hears
+    /// that the call was lost; what is with the writer already counts if it is stored.
     fn recover(&mut self) {
         tracing::error!("a group's value was lost to a bug and is loaded again");
         self.value = None;
-        self.pending.clear();
         self.viewers.clear();
         self.settlers.clear();
+        if self.reading && !matches!(self.deferred.front(), Some(GroupInput::AnswerSession)) {
+            self.deferred.push_front(GroupInput::AnswerSession);
+        }
         // What is stored is to go out, also if nobody asks for it.
-        self.loaded();
-        self.answer_session();
-        self.shared.tell_session(SessionInput::Looked(self.slot.id));
+        self.handle(GroupInput::Look);
         self.lost = false;
     }
 
@@ -406,6 +474,7 @@ impl GroupRole {
             }
             self.handle(input);
         }
+        self.load_again();
         self.fire_timer();
         if self.yielded && self.pending.is_empty() && !self.has_said_so {
             self.has_said_so = true;
@@ -417,7 +486,13 @@ impl GroupRole {
         if self.shared.is_stopping() && self.pending.is_empty() {
             return self.end();
         }
-        if !self.pending.is_empty() || self.yielded || self.reading {
+        if !self.pending.is_empty() || self.yielded {
+            return Next::Wait;
+        }
+        if let Some(at) = self.reload {
+            return Next::In(at.saturating_duration_since(Instant::now()));
+        }
+        if self.reading {
             return Next::Wait;
         }
         let idle = Duration::from_millis(self.shared.limits.idle_ms);

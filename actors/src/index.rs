@@ -76,3 +76,18 @@ impl StoredInstallation {
         Step::new(lineage, vec![write], Effects::default(), ())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use conclave_proto::{InboxId, Wire, identity::hex};
+
+    use super::StoredInstallation;
+
+    /// E10: golden bytes; old stores open for ever.
+    #[test]
+    fn the_stored_form_of_an_installation_is_frozen() {
+        let stored = StoredInstallation::new(InboxId([1; 32]), [2; 32], [3; 32]);
+        let golden = format!("01{}{}{}00", "01".repeat(32), "02".repeat(32), "03".repeat(32));
+        assert_eq!(hex(&stored.encode()), golden);
+    }
+}

@@ -1,8 +1,8 @@
-//! The locks of this crate.
+//! Locks that are held for a few lines.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Nothing panics while it holds one of these locks.
+/// Takes a lock, also one whose holder has panicked: nothing is left half done under these.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -3,10 +3,10 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
-use crate::driver::Wake;
+use crate::{driver::Wake, lock::lock};
 
 /// See the module.
 pub(crate) struct Post<T>(Mutex<State<T>>);
@@ -99,7 +99,6 @@ impl<T> Post<T> {
     }
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {
-        // Nothing panics while it holds the lock.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }

@@ -43,7 +43,7 @@ pub(crate) enum SessionInput {
         parked: bool,
         removed: bool,
     },
-    /// A group does not load.
+    /// A group does not load, and will not.
     Unreadable(GroupId),
     /// A group wants this published.
     Publish(GroupId, Vec<Transmit>),

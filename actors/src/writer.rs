@@ -25,6 +25,8 @@ use conclave_core::{
 };
 use futures_channel::oneshot;
 
+use crate::lock::lock;
+
 /// The thread that stores. Dropping it is [`shutdown`](Self::shutdown).
 #[derive(Debug)]
 pub struct Writer {
@@ -321,7 +323,7 @@ impl Shared {
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.queue)
     }
 }
 

@@ -200,12 +200,17 @@ pub(crate) fn read(person: &Person, group: &GroupHandle, count: usize) -> Vec<Ve
 
 /// The messages that a device shows.
 pub(crate) fn shown(group: &GroupHandle) -> Vec<Vec<u8>> {
-    let messages = group.messages(conclave::Seq(0), usize::MAX).unwrap();
+    try_shown(group).unwrap()
+}
+
+/// The messages that a device shows, if its store can be read.
+pub(crate) fn try_shown(group: &GroupHandle) -> Option<Vec<Vec<u8>>> {
+    let messages = group.messages(conclave::Seq(0), usize::MAX).ok()?;
     let contents = messages.into_iter().map(|(_, message)| {
         let conclave::proto::message::Body::Content(content) = message.body;
         content
     });
-    contents.collect()
+    Some(contents.collect())
 }
 
 /// Waits for something for a minute at most.

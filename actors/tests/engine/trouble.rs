@@ -14,7 +14,8 @@ use conclave_store_memory::MemoryStore;
 use conclave_testkit::faulty_store::{Fault, Faulty};
 
 use crate::town::{
-    NewDriver, Person, Town, open_group, quick, read, settle, shown, wait_for_group, within,
+    NewDriver, Person, Town, open_group, quick, read, settle, shown, try_shown, wait_for_group,
+    within,
 };
 
 /// E4: an engine that is dropped and opened again on its store goes on where it was.
@@ -97,6 +98,56 @@ pub(crate) fn a_store_that_fails_is_asked_again(driver: NewDriver<'_>) {
     let mine = shown(&group);
     assert_eq!(mine.last().unwrap(), b"at last");
     assert_eq!(read(&other, &group, mine.len()), mine);
+}
+
+/// Scenario 50, E4: calls from several threads over a store of which every ninth call fails, one
+/// after the other: each message that was taken is there once, at everybody's.
+pub(crate) fn calls_at_once_over_a_store_that_keeps_failing(driver: NewDriver<'_>) {
+    const THREADS: u8 = 4;
+    const EACH: u8 = 25;
+    let town = Town::new(driver);
+    let other = town.person();
+    let store = Arc::new(Faulty::new(MemoryStore::new()));
+    let engine = town.engine_on(Arc::clone(&store) as Arc<dyn Store>, quick());
+    engine.register(AccountKey::generate().unwrap(), 0).wait().unwrap();
+    engine.sync().wait().unwrap();
+    let group = engine.create_group(open_group()).wait().unwrap();
+    group.add(&[other.inbox]).wait().unwrap();
+    settle(&group);
+    store.restart();
+    let faults = [Fault::Refuse(StoreError::Unavailable), Fault::LoseAnswer];
+    for (call, fault) in (5_u64..50_000).step_by(9).zip(faults.iter().cycle()) {
+        store.fail_at(call, fault.clone());
+    }
+    let say = |thread: u8, number: u8| {
+        let text = format!("{thread}.{number}").into_bytes();
+        while within(group.send_once([thread * EACH + number; 16], text.clone())).is_err() {
+            // It may have been stored all the same.
+            while within(group.settled()).is_err() {}
+            let shown = loop {
+                match try_shown(&group) {
+                    Some(shown) => break shown,
+                    None => std::thread::yield_now(),
+                }
+            };
+            if shown.contains(&text) {
+                return;
+            }
+        }
+    };
+    std::thread::scope(|threads| {
+        for thread in 0..THREADS {
+            threads.spawn(move || (0..EACH).for_each(|number| say(thread, number)));
+        }
+    });
+    assert!(store.fired() > 20, "{} faults", store.fired());
+    store.disarm();
+    settle(&group);
+    let all = usize::from(THREADS * EACH);
+    let theirs = read(&other, &group, all);
+    assert_eq!(shown(&group), theirs);
+    let once: BTreeSet<&Vec<u8>> = theirs.iter().collect();
+    assert_eq!((theirs.len(), once.len()), (all, all));
 }
 
 /// E9, scenario 105: who opens the store later owns it; the older engine hears of it at its next
