@@ -199,11 +199,11 @@ pub(crate) enum GroupCommand {
     /// Remove inboxes, with all their installations
     Remove(MembersArgs),
     /// List the groups of this installation
-    List(ClientArgs),
+    List(LookArgs),
     /// List the members of a group
-    Members(InGroupArgs),
+    Members(LookAtArgs),
     /// Show how a group stands
-    Show(InGroupArgs),
+    Show(LookAtArgs),
 }
 
 #[derive(Clone, Debug, Args)]
@@ -212,6 +212,24 @@ pub(crate) struct InGroupArgs {
     pub(crate) group: String,
     #[command(flatten)]
     pub(crate) client: ClientArgs,
+}
+
+/// What is looked at, with the relay's news or without.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct LookArgs {
+    /// Do not ask the relay for news
+    #[arg(long)]
+    pub(crate) offline: bool,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct LookAtArgs {
+    /// The group
+    pub(crate) group: String,
+    #[command(flatten)]
+    pub(crate) look: LookArgs,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -253,11 +271,8 @@ pub(crate) struct ReadArgs {
     /// Only what lies behind this place in the group's log
     #[arg(long, default_value_t = 0, value_name = "PLACE")]
     pub(crate) after: u64,
-    /// Do not ask the relay for news
-    #[arg(long)]
-    pub(crate) offline: bool,
     #[command(flatten)]
-    pub(crate) client: ClientArgs,
+    pub(crate) look: LookArgs,
 }
 
 #[derive(Debug, Subcommand)]

@@ -136,6 +136,50 @@ fn a_second_process_on_a_data_folder_is_told_who_has_it() {
     assert!(second.err.contains(&holder), "{second:?}");
     let second = run(&["whoami", "--json", "--data", &alice]);
     assert_eq!(second.json()[0]["exit"], 3);
+
+    let second = run(&["relay", "--listen", "127.0.0.1:0", "--data", &folder.join("relay")]);
+    assert_eq!(second.code(), 3, "{second:?}");
+    let holder = format!("process {}", relay.running.id());
+    assert!(second.err.contains(&holder), "{second:?}");
+}
+
+/// What has been received is there to be looked at, and to be answered, without the relay.
+#[test]
+fn without_a_relay_groups_are_shown_and_chat_stores_what_is_written() {
+    let folder = Folder::new();
+    let (alice, bob) = (folder.join("alice"), folder.join("bob"));
+    let relay = Relay::start(&folder);
+    let group = group_of_two(&relay, &alice, &bob);
+    done(&["send", &group, "before", "--data", &alice]);
+    done(&["read", &group, "--data", &bob]);
+    drop(relay);
+    for args in [vec!["list"], vec!["members", &group], vec!["show", &group]] {
+        let args = [vec!["group"], args, vec!["--json", "--data", &bob]].concat();
+        assert!(!done(&[&args[..], &["--offline"]].concat()).json().is_empty());
+        let asked = run(&[&args[..], &["--timeout", "1"]].concat());
+        assert_eq!(asked.code(), 4, "{asked:?}");
+        assert!(asked.out.contains("--offline"), "{asked:?}");
+    }
+    let mut chat = Running::start(&["chat", &group, "--json", "--timeout", "1", "--data", &bob]);
+    chat.line_that(|line| line.contains("before"));
+    chat.write("later");
+    assert_eq!(chat.ended().code(), Some(4), "it could not be sent");
+    let show = done(&["group", "show", &group, "--offline", "--json", "--data", &bob]);
+    assert_eq!(show.json()[0]["unsettled"], 1, "{show:?}");
+}
+
+/// People are told in words, scripts in JSON; the tests above have the latter.
+#[test]
+fn listening_tells_people_what_concerns_them() {
+    let folder = Folder::new();
+    let (alice, bob) = (folder.join("alice"), folder.join("bob"));
+    let relay = Relay::start(&folder);
+    let group = group_of_two(&relay, &alice, &bob);
+    let listening = Running::start(&["listen", "--data", &bob]);
+    let line = listening.line();
+    assert!(line.contains("you are in the group, invited by "), "{line}");
+    done(&["send", &group, "news", "--data", &alice]);
+    assert!(listening.line().ends_with("  news"), "joining renews keys, which concerns nobody");
 }
 
 /// S14: a relay with another certificate is not talked to, and the error says what to compare.

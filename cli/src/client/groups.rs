@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::Client;
 use crate::{
-    args::{ClientArgs, GroupCommand, InGroupArgs, MembersArgs},
+    args::{ClientArgs, GroupCommand, InGroupArgs, LookAtArgs, MembersArgs},
     failure::{Exit, Failure},
     hex::hex,
 };
@@ -37,9 +37,9 @@ pub(crate) fn group(command: &GroupCommand, json: bool) -> Result<(), Failure> {
         GroupCommand::Create { open, client } => create(*open, &Client::open(client, json)?),
         GroupCommand::Add(args) => add(args, &Client::open(&args.client, json)?),
         GroupCommand::Remove(args) => remove(args, &Client::open(&args.client, json)?),
-        GroupCommand::List(args) => list(&Client::open(args, json)?),
-        GroupCommand::Members(args) => members(args, &Client::open(&args.client, json)?),
-        GroupCommand::Show(args) => show(args, &Client::open(&args.client, json)?),
+        GroupCommand::List(args) => list(&Client::look(args, json)?),
+        GroupCommand::Members(args) => members(args, &Client::look(&args.look, json)?),
+        GroupCommand::Show(args) => show(args, &Client::look(&args.look, json)?),
     }
 }
 
@@ -80,7 +80,6 @@ fn remove(args: &MembersArgs, client: &Client) -> Result<(), Failure> {
 }
 
 fn list(client: &Client) -> Result<(), Failure> {
-    client.sync()?;
     for group in client.engine.groups() {
         let view = client.wait(group.view())?;
         let line = format!(
@@ -95,8 +94,7 @@ fn list(client: &Client) -> Result<(), Failure> {
     Ok(())
 }
 
-fn members(args: &InGroupArgs, client: &Client) -> Result<(), Failure> {
-    client.sync()?;
+fn members(args: &LookAtArgs, client: &Client) -> Result<(), Failure> {
     let view = client.wait(client.group(&args.group)?.view())?;
     for (inbox, installations) in view.members.iter() {
         let inbox = inbox.to_hex();
@@ -108,8 +106,7 @@ fn members(args: &InGroupArgs, client: &Client) -> Result<(), Failure> {
     Ok(())
 }
 
-fn show(args: &InGroupArgs, client: &Client) -> Result<(), Failure> {
-    client.sync()?;
+fn show(args: &LookAtArgs, client: &Client) -> Result<(), Failure> {
     let view = client.wait(client.group(&args.group)?.view())?;
     let lines = format!(
         "group     {}\nstanding  {}\nepoch     {}\nmembers   {}\nread to   place {}\n\
@@ -138,7 +135,7 @@ fn describe(view: &GroupView) -> Value {
     })
 }
 
-fn counted(count: usize, what: &str) -> String {
+pub(super) fn counted(count: usize, what: &str) -> String {
     match count {
         1 => format!("1 {what}"),
         several => format!("{several} {what}s"),

@@ -9,7 +9,10 @@ mod text;
 
 use std::{future::Future, time::Duration};
 
-use conclave::{Engine, Event, IntentId, Told, core::delivery::IntentOutcome};
+use conclave::{
+    Engine, Error, Event, IntentId, Told,
+    core::delivery::{IntentOutcome, TransportError},
+};
 pub(crate) use groups::{group, keys, whoami};
 pub(crate) use init::init;
 pub(crate) use store::store;
@@ -17,7 +20,7 @@ pub(crate) use talk::{chat, listen, read, send};
 use tokio::runtime::Runtime;
 
 use crate::{
-    args::ClientArgs,
+    args::{ClientArgs, LookArgs},
     failure::{Exit, Failure},
     folder::{Folder, Settings},
 };
@@ -63,13 +66,39 @@ impl Client {
     fn too_late(&self) -> Failure {
         let seconds = self.patience.as_secs();
         Failure::relay(format!("{} does not answer within {seconds} seconds", self.settings.relay))
-            .hint("Is it running, and is its address the one that was given to init? --timeout waits longer.")
+            .hint(
+                "Is it running, and is its address the one that was given to init? --timeout \
+                 waits longer.",
+            )
     }
 
     /// Reads everything that the relay has. Says why if it cannot be used at all.
     fn sync(&self) -> Result<(), Failure> {
-        self.wait(self.engine.find(Vec::new()))?;
-        self.wait(self.engine.sync())
+        if self.reach()? { Ok(()) } else { Err(self.too_late()) }
+    }
+
+    /// Reads everything that the relay has; `false` if it does not answer, or not in time.
+    fn reach(&self) -> Result<bool, Failure> {
+        let reading = async {
+            self.engine.find(Vec::new()).await?;
+            self.engine.sync().await
+        };
+        let limited = async { tokio::time::timeout(self.patience, reading).await };
+        match self.runtime.block_on(limited) {
+            Ok(Ok(())) => Ok(true),
+            Err(_) | Ok(Err(Error::Transport(TransportError::Unavailable { .. }))) => Ok(false),
+            Ok(Err(error)) => Err(error.into()),
+        }
+    }
+
+    /// Opens an installation to look at it, with the relay's news unless they are not wanted.
+    fn look(args: &LookArgs, json: bool) -> Result<Self, Failure> {
+        let client = Self::open(&args.client, json)?;
+        if args.offline || client.reach()? {
+            return Ok(client);
+        }
+        let hint = "--timeout waits longer; --offline shows what has been received before.";
+        Err(client.too_late().hint(hint))
     }
 
     /// Waits for the end of a wish.

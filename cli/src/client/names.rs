@@ -13,13 +13,22 @@ use crate::{
 impl Client {
     /// The group whose id begins like that.
     pub(super) fn group(&self, prefix: &str) -> Result<GroupHandle, Failure> {
+        let none = || {
+            Failure::new(Exit::Refused, format!("no group begins with {prefix:?}"))
+                .hint("`conclave group list` shows what there is.")
+        };
+        self.known_group(prefix)?.ok_or_else(none)
+    }
+
+    /// The group whose id begins like that, if there is one so far.
+    pub(super) fn known_group(&self, prefix: &str) -> Result<Option<GroupHandle>, Failure> {
         long_enough("group", prefix)?;
         let wanted = prefix.to_ascii_lowercase();
         let mut groups = self.engine.groups();
         groups.retain(|group| hex(&group.id().0).starts_with(&wanted));
         let ids: Vec<String> = groups.iter().map(|group| hex(&group.id().0)).collect();
-        one("group", prefix, &ids, "`conclave group list` shows what there is.")?;
-        groups.pop().ok_or_else(|| Failure::new(Exit::Refused, "no such group"))
+        at_most_one(prefix, &ids)?;
+        Ok(groups.pop())
     }
 
     /// The inbox with this id, of this wallet, or of somebody in one of the groups whose inbox
@@ -45,14 +54,15 @@ impl Client {
         let matching: Vec<InboxId> =
             known.into_iter().filter(|inbox| inbox.to_hex().starts_with(&wanted)).collect();
         let ids: Vec<String> = matching.iter().map(InboxId::to_hex).collect();
-        one(
-            "known inbox",
-            name,
-            &ids,
-            "Known are the members of your groups; others have a whole id, which `conclave whoami` \
-             of theirs prints.",
-        )?;
-        matching.first().copied().ok_or_else(|| Failure::new(Exit::Refused, "no such inbox"))
+        at_most_one(name, &ids)?;
+        let none = || {
+            let text = format!("no known inbox begins with {name:?}");
+            Failure::new(Exit::Refused, text).hint(
+                "Known are the members of your groups; others have a whole id, which `conclave \
+                 whoami` of theirs prints.",
+            )
+        };
+        matching.first().copied().ok_or_else(none)
     }
 
     fn known_inboxes(&self) -> Result<BTreeSet<InboxId>, Failure> {
@@ -78,16 +88,10 @@ fn long_enough(what: &str, prefix: &str) -> Result<(), Failure> {
 
 const FEWEST_DIGITS: usize = 4;
 
-/// Exactly one has to be meant.
-fn one(what: &str, prefix: &str, found: &[String], hint: &str) -> Result<(), Failure> {
-    match found {
-        [_] => Ok(()),
-        [] => {
-            Err(Failure::new(Exit::Refused, format!("no {what} begins with {prefix:?}")).hint(hint))
-        }
-        several => {
-            let text = format!("{prefix:?} can mean {}", several.join(" or "));
-            Err(Failure::new(Exit::Refused, text).hint("Give more digits."))
-        }
+fn at_most_one(prefix: &str, found: &[String]) -> Result<(), Failure> {
+    if found.len() <= 1 {
+        return Ok(());
     }
+    let text = format!("{prefix:?} can mean {}", found.join(" or "));
+    Err(Failure::new(Exit::Refused, text).hint("Give more digits."))
 }

@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 
 use super::{
     Client,
+    groups::counted,
     text::{event_json, event_line, message_json, message_line},
 };
 use crate::{
@@ -43,10 +44,7 @@ fn input() -> Result<String, Failure> {
 
 /// `conclave read`.
 pub(crate) fn read(args: &ReadArgs, json: bool) -> Result<(), Failure> {
-    let client = Client::open(&args.client, json)?;
-    if !args.offline {
-        client.sync().map_err(|it| it.hint("--offline shows what has been received before."))?;
-    }
+    let client = Client::look(&args.look, json)?;
     let group = client.group(&args.group)?;
     client.print_messages(&group, Seq(args.after)).map(drop)
 }
@@ -75,9 +73,28 @@ pub(crate) fn listen(args: &ClientArgs, json: bool) -> Result<(), Failure> {
 /// `conclave chat`.
 pub(crate) fn chat(args: &InGroupArgs, json: bool) -> Result<(), Failure> {
     let client = Client::open(&args.client, json)?;
-    client.sync()?;
-    let group = client.group(&args.group)?;
-    let mut last = client.print_messages(&group, Seq(0))?;
+    let mut last = Seq(0);
+    // What is there is shown before the relay is asked for more.
+    let known = client.known_group(&args.group)?;
+    if let Some(group) = &known {
+        client.introduce(group)?;
+        last = client.print_messages(group, last)?;
+    }
+    let reached = client.reach()?;
+    let group = match known {
+        Some(group) => group,
+        None if !reached => return Err(client.too_late()),
+        None => {
+            let group = client.group(&args.group)?;
+            client.introduce(&group)?;
+            group
+        }
+    };
+    if !reached {
+        eprintln!(
+            "The relay does not answer: what you write is stored, and goes out when it does."
+        );
+    }
     let mut lines = lines_of_input();
     let mut events = client.engine.events(client.engine.last_event());
     // What came between the two is not lost.
@@ -119,6 +136,17 @@ fn lines_of_input() -> mpsc::Receiver<String> {
 }
 
 impl Client {
+    /// Says where one is, beside what is said there.
+    fn introduce(&self, group: &GroupHandle) -> Result<(), Failure> {
+        if self.json {
+            return Ok(());
+        }
+        let view = self.wait(group.view())?;
+        let (id, members) = (hex(&view.id.0), counted(view.members.len(), "member"));
+        eprintln!("Group {id}, {members}. Each line is a message; Ctrl-D ends.");
+        Ok(())
+    }
+
     /// Prints what lies behind a place; gives the place of the last message.
     fn print_messages(&self, group: &GroupHandle, after: Seq) -> Result<Seq, Failure> {
         let id = hex(&group.id().0);
@@ -149,7 +177,8 @@ impl Client {
                     }
                 }
             }
-            other => self.say(&event_json(other), event_line(other)),
+            other if self.json => println!("{}", event_json(other)),
+            other => event_line(other).into_iter().for_each(|line| println!("{line}")),
         }
         Ok(())
     }

@@ -1,6 +1,10 @@
 //! Messages and events, for people and for scripts.
 
-use conclave::{Event, InboxId, Seq, StoredMessage, proto::message::Body};
+use conclave::{
+    Event, GroupId, InboxId, Seq, StoredMessage,
+    core::delivery::{IntentOutcome, Parked, Rejection},
+    proto::message::Body,
+};
 use serde_json::{Value, json};
 
 use crate::hex::{hex, short};
@@ -40,7 +44,7 @@ fn plain(text: &str) -> String {
     text.chars().flat_map(escape).collect()
 }
 
-/// Events that are no messages.
+/// Events that are no messages, for scripts.
 #[allow(clippy::wildcard_enum_match_arm, reason = "events grow")]
 pub(super) fn event_json(event: &Event) -> Value {
     let names = |ids: &[InboxId]| ids.iter().map(InboxId::to_hex).collect::<Vec<_>>();
@@ -68,24 +72,89 @@ pub(super) fn event_json(event: &Event) -> Value {
         Event::CopyDetected { group, seq } => {
             json!({ "event": "copy_detected", "group": hex(&group.0), "seq": seq.0 })
         }
+        Event::Gap { group, sender, first, last } => json!({
+            "event": "gap",
+            "group": hex(&group.0),
+            "installation": hex(&sender.0),
+            "first": first,
+            "last": last,
+        }),
+        Event::Rejected { group, seq, reason } => json!({
+            "event": "rejected",
+            "group": hex(&group.0),
+            "seq": seq.0,
+            "reason": format!("{reason:?}"),
+        }),
+        Event::WelcomeRejected { seq, reason } => {
+            json!({ "event": "welcome_rejected", "seq": seq.0, "reason": format!("{reason:?}") })
+        }
+        Event::LogDiffers { group, sender, seq } => json!({
+            "event": "log_differs",
+            "group": hex(&group.0),
+            "installation": hex(&sender.0),
+            "seq": seq.0,
+        }),
         other => json!({ "event": "other", "detail": format!("{other:?}") }),
     }
 }
 
-pub(super) fn event_line(event: &Event) -> String {
-    let value = event_json(event);
-    let text = |key: &str| match value.get(key) {
-        Some(Value::String(text)) => text.clone(),
-        Some(other) => other.to_string(),
-        None => String::new(),
-    };
-    let mut line = text("event");
-    if let Value::Object(fields) = &value {
-        for key in fields.keys().filter(|key| *key != "event") {
-            line += &format!("  {key} {}", text(key));
+/// Events that are no messages, for people; `None` for what a person need not know.
+#[allow(clippy::wildcard_enum_match_arm, reason = "events grow")]
+pub(super) fn event_line(event: &Event) -> Option<String> {
+    let line = |group: &GroupId, text: String| Some(format!("{}  -- {text}", short(&group.0)));
+    match event {
+        Event::EpochChanged { group, added, removed, .. } => {
+            let changes = [named("added", added), named("removed", removed)];
+            let changes: Vec<String> = changes.into_iter().flatten().collect();
+            if changes.is_empty() { None } else { line(group, changes.join("; ")) }
         }
+        Event::Joined { group, inviter } => {
+            line(group, format!("you are in the group, invited by {}", short(&inviter.0)))
+        }
+        Event::Removed { group } => line(group, "you are not in the group any more".to_owned()),
+        Event::Resumed { group } => line(group, "the group goes on".to_owned()),
+        Event::Parked { group, reason: Parked::Removal } => {
+            line(group, "you were removed, it seems: the group's next message tells".to_owned())
+        }
+        Event::Parked { group, reason } => line(group, format!("the group is stuck: {reason:?}")),
+        Event::IntentSettled { group, outcome: IntentOutcome::Failed(fault), .. } => {
+            line(group, format!("the group was not changed: {fault:?}"))
+        }
+        Event::CopyDetected { group, .. } => {
+            line(group, "this data folder is in use elsewhere too, as a copy".to_owned())
+        }
+        Event::Gap { group, sender, first, last } => line(
+            group,
+            format!("messages {first} to {last} of installation {} are missing", short(&sender.0)),
+        ),
+        Event::WelcomeRejected { reason, .. } => {
+            Some(format!("--  an invitation was not taken: {reason:?}"))
+        }
+        Event::LogDiffers { group, sender, seq } => line(
+            group,
+            format!(
+                "installation {} was shown another log up to place {}",
+                short(&sender.0),
+                seq.0
+            ),
+        ),
+        Event::IntentSettled { .. } => None,
+        // Nothing of these is lost: it is there already, or comes again.
+        Event::Rejected {
+            reason:
+                Rejection::LostRace | Rejection::Duplicate | Rejection::Replayed | Rejection::TooOld,
+            ..
+        } => None,
+        Event::Rejected { group, seq, reason } => {
+            line(group, format!("what stands at place {} counts for nothing: {reason:?}", seq.0))
+        }
+        other => Some(format!("--  {other:?}")),
     }
-    line
+}
+
+fn named(what: &str, inboxes: &[InboxId]) -> Option<String> {
+    let names: Vec<String> = inboxes.iter().map(|inbox| short(&inbox.0)).collect();
+    (!names.is_empty()).then(|| format!("{what}: {}", names.join(", ")))
 }
 
 #[cfg(test)]

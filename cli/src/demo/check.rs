@@ -26,6 +26,8 @@ struct Membership {
 pub(crate) struct Findings {
     /// Different messages, wherever they are.
     pub(crate) messages: usize,
+    /// Messages that were acknowledged and are nowhere, because who sent them was removed.
+    pub(crate) unsent: usize,
     pub(crate) delivered: usize,
     pub(crate) missing: usize,
     pub(crate) duplicated: usize,
@@ -38,12 +40,13 @@ pub(crate) struct Findings {
 }
 
 /// Holds everybody to the rules. `founder` is the log of events of who has always been there;
-/// `owed` are messages that were acknowledged to somebody who never left.
+/// `owed` are messages that were acknowledged to somebody who never left; `uncertain` are those of the others.
 pub(crate) fn check(
     founder_inbox: &str,
     founder: &[Happening],
     seats: &[Evidence],
     owed: &BTreeSet<String>,
+    uncertain: &BTreeSet<String>,
 ) -> Findings {
     let mut findings = Findings::default();
     let memberships = memberships(founder_inbox, founder, &mut findings);
@@ -56,6 +59,7 @@ pub(crate) fn check(
         check_timeline(seat, memberships, &all, &mut findings);
     }
     let there: BTreeSet<&String> = all.values().map(|line| &line.text).collect();
+    findings.unsent = uncertain.iter().filter(|text| !there.contains(text)).count();
     for text in owed.iter().filter(|text| !there.contains(text)) {
         findings.missing += 1;
         findings.problems.push(format!("nobody has the message {text:?}"));
@@ -219,14 +223,15 @@ mod tests {
 
     fn judge(carol: Vec<Line>, owed: &[&str]) -> Findings {
         let owed = owed.iter().map(ToString::to_string).collect();
-        check("alice", &story(), &[alice(), seat("carol", false, carol)], &owed)
+        let late = BTreeSet::from(["text 3".to_owned(), "text 9".to_owned()]);
+        check("alice", &story(), &[alice(), seat("carol", false, carol)], &owed, &late)
     }
 
     #[test]
     fn a_removed_member_has_what_lies_between_its_coming_and_going() {
         let findings = judge(vec![line(5, 1)], &["text 7"]);
         assert!(findings.problems.is_empty(), "{:?}", findings.problems);
-        assert_eq!((findings.messages, findings.delivered), (4, 5));
+        assert_eq!((findings.messages, findings.unsent, findings.delivered), (4, 1, 5));
         assert_eq!((findings.commits, findings.epoch), (2, 2));
     }
 
@@ -244,7 +249,8 @@ mod tests {
     fn members_of_different_histories_are_found() {
         let mut other = alice();
         other.state.authenticator = "another".to_owned();
-        let findings = check("alice", &story(), &[alice(), other], &BTreeSet::new());
+        let findings =
+            check("alice", &story(), &[alice(), other], &BTreeSet::new(), &BTreeSet::new());
         assert_eq!(findings.problems.len(), 1);
     }
 }

@@ -47,7 +47,7 @@ struct Report {
     installations: usize,
     /// Messages in the history of the group.
     messages: usize,
-    /// Messages of the plan that are not: whoever was to send them was removed before.
+    /// Messages that are not: whoever was to send them was removed before.
     unsent: usize,
     /// Messages in all timelines.
     delivered: usize,
@@ -113,8 +113,13 @@ fn play(args: &DemoArgs, json: bool) -> Result<Report, Failure> {
         played.round(&mut cast, round, &screen)?;
     }
     let report = conclude(&mut cast, &played, &relay, &screen)?;
-    let unsent = messages.saturating_sub(report.messages);
-    let report = Report { seed, unsent, seconds: started.elapsed().as_secs_f64(), ..report };
+    let mut problems = report.problems;
+    let tried = report.messages + report.unsent;
+    if tried != messages {
+        problems.push(format!("{tried} of {messages} messages are accounted for"));
+    }
+    let ok = report.ok && problems.is_empty();
+    let report = Report { seed, ok, problems, seconds: started.elapsed().as_secs_f64(), ..report };
     cast.seats.into_iter().for_each(Seat::close);
     // Nobody is left to say goodbye to.
     runtime.block_on(relay.close(Duration::from_millis(100)));
@@ -218,13 +223,14 @@ fn judge(cast: &mut Cast, played: &Played, seats: &[Evidence]) -> Result<Finding
     let stayed = |seat: &usize| {
         cast.seats.get(*seat).is_some_and(|seat| !played.left.contains(&seat.person))
     };
-    let owed: BTreeSet<String> = played
-        .acknowledged
-        .iter()
-        .filter(|(seat, _)| stayed(seat))
-        .flat_map(|(_, texts)| texts.iter().cloned())
-        .collect();
-    Ok(check::check(&cast.inbox(0), &history, seats, &owed))
+    let of = |those: bool| -> BTreeSet<String> {
+        let seats = played.acknowledged.iter().filter(|(seat, _)| stayed(seat) == those);
+        seats.flat_map(|(_, texts)| texts.iter().cloned()).collect()
+    };
+    let (owed, uncertain) = (of(true), of(false));
+    let mut findings = check::check(&cast.inbox(0), &history, seats, &owed, &uncertain);
+    findings.unsent += played.refused;
+    Ok(findings)
 }
 
 fn report(cast: &Cast, kills: usize, relay: &Relay, findings: Findings) -> Report {
@@ -234,7 +240,7 @@ fn report(cast: &Cast, kills: usize, relay: &Relay, findings: Findings) -> Repor
         people: cast.people.len(),
         installations: cast.seats.len(),
         messages: findings.messages,
-        unsent: 0,
+        unsent: findings.unsent,
         delivered: findings.delivered,
         missing: findings.missing,
         duplicated: findings.duplicated,

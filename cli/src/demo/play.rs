@@ -25,6 +25,8 @@ pub(crate) struct Played {
     /// Persons that were not in the group at some time.
     pub(crate) left: BTreeSet<usize>,
     pub(crate) kills: usize,
+    /// Messages that members were not allowed to send any more.
+    pub(crate) refused: usize,
 }
 
 /// What one seat has to do in a round.
@@ -41,6 +43,7 @@ struct Part {
 #[derive(Default)]
 struct Outcome {
     acknowledged: Vec<String>,
+    refused: usize,
     intent: Option<String>,
     /// Of a process that was killed: messages answered before, and those sent again.
     died: Option<(usize, usize)>,
@@ -71,6 +74,7 @@ impl Played {
         for (seat, outcome) in outcomes.into_iter().enumerate() {
             let outcome = outcome?;
             self.acknowledged.entry(seat).or_default().extend(outcome.acknowledged);
+            self.refused += outcome.refused;
             intent = intent.or(outcome.intent);
             if let Some((answered, again)) = outcome.died {
                 self.kills += 1;
@@ -191,6 +195,8 @@ impl Part {
         let answer = if self.may_fail { seat.ask(ask)? } else { seat.must(ask)? };
         if let Answer::Sent { .. } = answer {
             outcome.acknowledged.push(text.to_owned());
+        } else {
+            outcome.refused += 1;
         }
         Ok(())
     }
