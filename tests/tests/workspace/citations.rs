@@ -22,24 +22,25 @@ impl Citations {
         let mut citations = Self::default();
         for (path, text) in super::files("") {
             if path.ends_with(".rs") {
-                citations.note(&text, path.starts_with("tests/src/conformance/"));
+                let suites = ["tests/src/conformance/", "actors/tests/engine/"];
+                citations.note(&text, suites.iter().any(|suite| path.starts_with(suite)));
             }
         }
         citations
     }
 
-    /// A function counts as a test if it carries the attribute, or if it is a guarantee of a
-    /// conformance suite, which macros make tests of.
-    fn note(&mut self, text: &str, guarantees: bool) {
+    /// A function counts as a test if it carries an attribute that makes it one, or if it belongs
+    /// to a suite, which macros make tests of.
+    fn note(&mut self, text: &str, of_suite: bool) {
         let (mut comment, mut is_test) = (String::new(), false);
         for line in text.lines().map(str::trim) {
             if let Some(words) = line.strip_prefix("///") {
                 comment += words;
-            } else if line == "#[test]" {
+            } else if line == "#[test]" || line.starts_with("#[tokio::test") {
                 is_test = true;
             } else if let Some(name) = function(line) {
                 self.functions.insert(name.to_owned());
-                if is_test || (guarantees && line.starts_with("pub fn")) {
+                if is_test || (of_suite && line.starts_with("pub")) {
                     for id in cited(&comment) {
                         self.tests.entry(id).or_default().insert(name.to_owned());
                     }
@@ -53,9 +54,9 @@ impl Citations {
 }
 
 fn function(line: &str) -> Option<&str> {
-    let line = line.strip_prefix("pub ").unwrap_or(line);
-    let rest = line.strip_prefix("const ").unwrap_or(line).strip_prefix("fn ")?;
-    rest.split(['(', '<']).next()
+    let words = ["pub ", "pub(crate) ", "const ", "async "];
+    let rest = words.iter().fold(line, |line, word| line.strip_prefix(word).unwrap_or(line));
+    rest.strip_prefix("fn ")?.split(['(', '<']).next()
 }
 
 /// The ids and scenario numbers in a comment.
