@@ -10,6 +10,7 @@ use std::{
 };
 
 use conclave_core::{
+    Class,
     delivery::{Delivery, PublishOutcome, TopicPage, Transmit, TransportError, Uploaded},
     keyring::Held,
     session::{Action, CallId, Session},
@@ -74,6 +75,9 @@ pub(crate) struct SessionRole {
     /// Groups that were not looked at since the engine was opened, and those that are.
     unseen: VecDeque<GroupId>,
     looking: BTreeSet<GroupId>,
+    /// Groups that the store did not give, and when to ask for them, and for the key ring, again.
+    unread: Vec<GroupId>,
+    read_again: Option<Timestamp>,
     syncs: Vec<Reply<()>>,
     caught_up: bool,
     /// Its last turn panicked.
@@ -92,6 +96,8 @@ impl SessionRole {
             due: BTreeMap::new(),
             unseen: VecDeque::new(),
             looking: BTreeSet::new(),
+            unread: Vec::new(),
+            read_again: None,
             syncs: Vec::new(),
             caught_up: false,
             lost: false,
@@ -159,19 +165,52 @@ impl SessionRole {
     fn registered(&mut self, now: Timestamp) {
         self.open_ring(now);
         for slot in self.shared.groups() {
-            match Held::read(&*self.shared.store, slot.id) {
-                Ok(Some(held)) => {
-                    if !held.standing.is_removed() {
-                        self.session.watch(Topic::Group(slot.id), held.cursor);
-                    }
-                    if held.undone {
-                        self.unseen.push_back(slot.id);
-                    }
-                    let due = held.next_timeout(&self.shared.limits.core);
-                    self.due.extend(due.map(|due| (slot.id, due)));
+            self.follow(now, slot.id);
+        }
+    }
+
+    /// Watches the log of a group, and takes note of what it has left undone.
+    fn follow(&mut self, now: Timestamp, id: GroupId) {
+        match Held::read(&*self.shared.store, id) {
+            Ok(Some(held)) => {
+                if !held.standing.is_removed() {
+                    self.session.watch(Topic::Group(id), held.cursor);
                 }
-                Ok(None) => {}
-                Err(error) => tracing::warn!(%error, "a group does not load"),
+                if held.undone {
+                    self.unseen.push_back(id);
+                }
+                let due = held.next_timeout(&self.shared.limits.core);
+                self.due.extend(due.map(|due| (id, due)));
+            }
+            Ok(None) => {}
+            Err(error) => {
+                tracing::warn!(%error, "a group does not load");
+                if self.ask_again(now, error.class()) {
+                    self.unread.push(id);
+                }
+            }
+        }
+    }
+
+    /// Something could not be read: whether it will be asked for again.
+    fn ask_again(&mut self, now: Timestamp, class: Class) -> bool {
+        let passes = class == Class::Transient;
+        if passes {
+            let at = now.plus_ms(self.shared.limits.session.trouble_ms);
+            self.read_again = Some(self.read_again.map_or(at, |before| before.min(at)));
+        }
+        passes
+    }
+
+    fn read_again(&mut self, now: Timestamp) {
+        if self.read_again.take_if(|at| *at <= now).is_none() {
+            return;
+        }
+        self.open_ring(now);
+        for id in std::mem::take(&mut self.unread) {
+            // It may have been joined anew meanwhile.
+            if !self.session.is_watched(&Topic::Group(id)) {
+                self.follow(now, id);
             }
         }
     }
@@ -247,6 +286,7 @@ impl SessionRole {
             self.handle(input);
         }
         let now = self.shared.now();
+        self.read_again(now);
         self.ring_timer(now);
         self.wake_groups(now);
         if self.ring.is_open() {
@@ -268,13 +308,15 @@ impl SessionRole {
             }
             return if self.shared.session_post().retire() { Next::End } else { Next::Again };
         }
-        let due = [
-            self.session.next_timeout(),
-            self.ring.next_timeout(),
-            self.due.values().min().copied(),
-        ];
-        let ready = self.ring.is_open();
-        match due.into_iter().flatten().min().filter(|_| ready) {
+        let mut due = vec![self.read_again];
+        if self.ring.is_open() {
+            due.extend([
+                self.session.next_timeout(),
+                self.ring.next_timeout(),
+                self.due.values().min().copied(),
+            ]);
+        }
+        match due.into_iter().flatten().min() {
             Some(due) => Next::In(wait(now, due)),
             None => Next::Wait,
         }

@@ -3,6 +3,7 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use conclave_core::{
+    Class,
     delivery::Uploaded,
     group::{Group, Standing},
     keyring::{Gathering, Held, Invitation, KeyRing, WelcomeOutcome},
@@ -25,6 +26,8 @@ pub(super) struct Ring {
     /// What happened meanwhile.
     waiting: VecDeque<RingInput>,
     welcomes: VecDeque<Record>,
+    /// The session waits for an answer to Welcomes, and gets it when the ring is loaded.
+    owes_answer: bool,
     gathering: Option<Gathering>,
     /// The group of this invitation is held; its value is asked to step aside first.
     aside: Option<(Gathering, GroupId)>,
@@ -92,6 +95,8 @@ impl SessionRole {
             Ok(None) => false,
             Err(error) => {
                 tracing::error!(%error, "the key ring does not load");
+                let now = self.shared.now();
+                self.ask_again(now, error.class());
                 true
             }
         }
@@ -105,6 +110,11 @@ impl SessionRole {
             self.session.watch(ring.topic(), ring.cursor());
         }
         self.ring.value = Some(ring);
+        let now = self.shared.now();
+        if std::mem::take(&mut self.ring.owes_answer) {
+            self.welcomes_read(now, false);
+        }
+        self.work_ring(now);
     }
 
     pub(super) fn ring_uploaded(&mut self, now: Timestamp, counter: u64, uploaded: Uploaded) {
@@ -167,6 +177,7 @@ impl SessionRole {
     /// Does what waits for the ring, as long as nothing waits for the store.
     fn work_ring(&mut self, now: Timestamp) {
         while self.ring.pending.is_none()
+            && self.ring.value.is_some()
             && let Some(input) = self.ring.waiting.pop_front()
         {
             let Some(ring) = &mut self.ring.value else { return };
@@ -205,8 +216,10 @@ impl SessionRole {
             Err(_) => return self.welcome_shown(Err(StoreError::Unavailable), Some(invitation)),
         };
         let gathered = gathering.into_gathered(held);
-        let Some(ring) = &mut self.ring.value else { return };
-        let Some(record) = self.ring.welcomes.front() else { return };
+        let (Some(ring), Some(record)) = (&mut self.ring.value, self.ring.welcomes.front()) else {
+            // The Welcome comes again, for the ring has been loaded since.
+            return self.tell(group, GroupInput::Resume);
+        };
         let step = ring.handle_welcome(now, record, Some(&gathered));
         // In the same batch, whatever becomes of it: a group that is listed and not there is
         // passed over.
@@ -260,8 +273,9 @@ impl SessionRole {
 
     fn welcomes_read(&mut self, now: Timestamp, waiting: bool) {
         self.ring.welcomes.clear();
-        if let Some(ring) = &self.ring.value {
-            self.session.handled(now, &ring.topic(), ring.cursor(), waiting);
+        match &self.ring.value {
+            Some(ring) => self.session.handled(now, &ring.topic(), ring.cursor(), waiting),
+            None => self.ring.owes_answer = true,
         }
     }
 
@@ -288,7 +302,9 @@ impl SessionRole {
             }
             Err(error) => {
                 role.ring.value = None;
-                role.load_ring();
+                // Not at once: whatever the store has may last. If it was not made yet, it is to be
+                // made then.
+                role.ask_again(role.shared.now(), Class::Transient);
                 then(role, Err(error));
             }
         });

@@ -16,7 +16,8 @@ macro_rules! suite {
                     old_events_are_given_up;
                 trouble: a_restart_loses_nothing, a_message_waits_for_the_relay,
                     a_store_that_fails_is_asked_again,
-                    calls_at_once_over_a_store_that_keeps_failing, a_second_engine_fences_the_first,
+                    calls_at_once_over_a_store_that_keeps_failing,
+                    an_engine_comes_up_over_a_store_that_fails, a_second_engine_fences_the_first,
                     a_full_group_pushes_back, nothing_works_before_registration_and_after_the_end,
                     the_store_is_free_when_the_engine_is_shut_down,
                     a_relay_that_restarts_loses_nothing, one_damaged_group_does_not_stop_others,

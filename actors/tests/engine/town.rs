@@ -9,7 +9,7 @@ use std::{
 };
 
 use conclave::{
-    AccountKey, Builder, Engine, EngineLimits, GroupHandle, InboxId,
+    AccountKey, Builder, Engine, EngineLimits, GroupHandle, InboxId, OpenError,
     core::{bounds::BoxFuture, delivery::TransportError, link::Link, store::Store},
     driver::{Driver, Role, Wake},
 };
@@ -99,7 +99,15 @@ impl<'a> Town<'a> {
 
     /// An engine over a store.
     pub(crate) fn engine_on(&self, store: Arc<dyn Store>, limits: EngineLimits) -> Engine {
-        self.builder(store, limits).open().unwrap()
+        self.try_engine_on(store, limits).unwrap()
+    }
+
+    pub(crate) fn try_engine_on(
+        &self,
+        store: Arc<dyn Store>,
+        limits: EngineLimits,
+    ) -> Result<Engine, OpenError> {
+        self.builder(store, limits).open()
     }
 
     fn builder(&self, store: Arc<dyn Store>, limits: EngineLimits) -> Builder {

@@ -150,6 +150,50 @@ pub(crate) fn calls_at_once_over_a_store_that_keeps_failing(driver: NewDriver<'_
     assert_eq!((theirs.len(), once.len()), (all, all));
 }
 
+/// Scenario 50: a store that fails some calls in a row, wherever that happens while an engine is
+/// opened or hears of its first invitation, delays it and nothing else.
+pub(crate) fn an_engine_comes_up_over_a_store_that_fails(driver: NewDriver<'_>) {
+    let town = Town::new(driver);
+    let two = town.person();
+    for first in 0..40 {
+        let store = Arc::new(Faulty::new(MemoryStore::new()));
+        let account = AccountKey::generate().unwrap();
+        let engine = town.engine_on(Arc::clone(&store) as Arc<dyn Store>, quick());
+        let inbox = engine.register(account, 0).wait().unwrap();
+        engine.sync().wait().unwrap();
+        let old = two.engine.create_group(open_group()).wait().unwrap();
+        old.add(&[inbox]).wait().unwrap();
+        settle(&old);
+        while engine.group(old.id()).is_none() {
+            std::thread::yield_now();
+        }
+        engine.shut_down();
+        store.restart();
+        (first..first + 3)
+            .for_each(|call| store.fail_at(call, Fault::Refuse(StoreError::Unavailable)));
+        let engine = loop {
+            // It may say that it cannot be opened, and is opened again then.
+            match town.try_engine_on(Arc::clone(&store) as Arc<dyn Store>, quick()) {
+                Ok(engine) => break engine,
+                Err(error) => assert!(store.fired() > 0, "{error}"),
+            }
+        };
+        let new = two.engine.create_group(open_group()).wait().unwrap();
+        new.add(&[inbox]).wait().unwrap();
+        for group in [&old, &new] {
+            group.send("hello").wait().unwrap();
+            let asked = std::time::Instant::now();
+            while engine.group(group.id()).and_then(|group| try_shown(&group)).unwrap_or_default()
+                != [b"hello"]
+            {
+                assert!(asked.elapsed().as_secs() < 60, "faults from {first} on");
+                std::thread::yield_now();
+            }
+        }
+        engine.shut_down();
+    }
+}
+
 /// E9, scenario 105: who opens the store later owns it; the older engine hears of it at its next
 /// call and damages nothing.
 pub(crate) fn a_second_engine_fences_the_first(driver: NewDriver<'_>) {
