@@ -1,5 +1,7 @@
 //! One group that is awake: the core's value, and what waits for the store.
 
+mod value;
+
 use std::{
     collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -8,10 +10,9 @@ use std::{
 };
 
 use conclave_core::{
-    Class,
     delivery::PublishOutcome,
-    group::{Candidate, Group, GroupRecords, Taken},
-    step::{Durable, Effects, Step},
+    group::{Candidate, Group, Taken},
+    step::{Durable, Step},
     store::StoreError,
 };
 use conclave_proto::{InboxId, IntentId, MessageId, Record, Seq, Timestamp, TransmitId};
@@ -289,137 +290,6 @@ impl GroupRole {
         self.shared.tell_session(input);
     }
 
-    fn loaded(&mut self) -> Option<&mut Group> {
-        match self.load_value() {
-            Ok(()) => self.value.as_mut(),
-            Err(error) => {
-                tracing::warn!(%error, "a group does not load");
-                None
-            }
-        }
-    }
-
-    /// Loads the group if it is not in memory, and publishes what it had left undone.
-    fn load_value(&mut self) -> Result<(), Error> {
-        if self.value.is_some() {
-            return Ok(());
-        }
-        self.reload = None;
-        let loaded = self.load();
-        if let Err(error) = &loaded
-            && error.class() == Class::Transient
-        {
-            let wait = self.shared.limits.session.trouble_ms;
-            self.reload = Some(Instant::now() + Duration::from_millis(wait));
-        } else if std::mem::take(&mut self.owes_answer) {
-            self.deferred.push_front(GroupInput::AnswerSession);
-        }
-        loaded
-    }
-
-    fn load(&mut self) -> Result<(), Error> {
-        let id = self.slot.id;
-        let records = GroupRecords::read(&*self.shared.store, id)?.ok_or(Error::UnknownGroup)?;
-        let installation = self.shared.installation.get().cloned().ok_or(Error::NotRegistered)?;
-        let load = self.shared.next_load();
-        let entropy = self.shared.child("group", &id.0, load);
-        let limits = self.shared.limits.core;
-        let group = Group::load(&records, id, installation, limits, entropy, load)?;
-        self.value = Some(group);
-        self.owes = true;
-        self.view = None;
-        self.show();
-        Ok(())
-    }
-
-    /// Everything that is stored and has no place in the log; the session may know some of it.
-    fn publish_unsettled(&mut self) {
-        if !std::mem::take(&mut self.owes) {
-            return;
-        }
-        let unsettled = self.value.as_ref().map(Group::unsettled).unwrap_or_default();
-        if !unsettled.is_empty() {
-            self.shared.tell_session(SessionInput::Publish(self.slot.id, unsettled));
-        }
-    }
-
-    /// Hands a step to the writer; `then` runs here when it is stored, or lost.
-    fn drive<T: Send + 'static>(
-        &mut self,
-        step: Step<T>,
-        then: impl FnOnce(&mut Self, Result<T, StoreError>) + Send + 'static,
-    ) {
-        self.number += 1;
-        let number = self.number;
-        let (shared, slot) = (Arc::clone(&self.shared), Arc::clone(&self.slot));
-        let (pending, hold) = self.shared.events.submit(step, Vec::new(), move |stored| {
-            shared.tell_group(&slot, GroupInput::Stored(number, stored));
-        });
-        let run: Continuation = Box::new(move |role, stored| match stored {
-            Ok(proof) => {
-                let released = pending.release(proof);
-                role.release(released.effects);
-                // Whoever hears of it finds it done.
-                role.show();
-                then(role, Ok(released.reply));
-            }
-            Err(error) => {
-                // Memory is a cache of the disk. Later steps of this value are refused as well,
-                // and until they are, there is no other.
-                role.value = None;
-                role.reload = Some(Instant::now());
-                then(role, Err(error));
-            }
-        });
-        let run: Continuation = Box::new(move |role, stored| {
-            run(role, stored);
-            drop(hold);
-        });
-        self.pending.push_back((number, run));
-    }
-
-    fn release(&self, effects: Effects) {
-        let Effects { transmits, uploads: _, events } = effects;
-        for event in &events {
-            tracing::debug!(?event, "group");
-        }
-        // If everything that is unsettled is owed to the session, these go out among the others, in
-        // their order.
-        if !transmits.is_empty() && !self.owes {
-            self.shared.tell_session(SessionInput::Publish(self.slot.id, transmits));
-        }
-    }
-
-    fn stored(&mut self, number: u64, stored: Result<Durable, StoreError>) {
-        // Answers come in the order of the sets.
-        let is_next = self.pending.front().is_some_and(|(next, _)| *next == number);
-        if is_next && let Some((_, run)) = self.pending.pop_front() {
-            run(self, stored);
-        }
-        self.show();
-    }
-
-    /// Shows what the group looks like now. Only what is stored is shown.
-    fn show(&mut self) {
-        if !self.pending.is_empty() {
-            return;
-        }
-        self.publish_unsettled();
-        if let Some(group) = &self.value {
-            let view = Arc::new(GroupView::of(group, self.view.as_deref()));
-            self.view = Some(Arc::clone(&view));
-            self.slot.show(Some(Arc::clone(&view)));
-            for viewer in self.viewers.drain(..) {
-                give(viewer, Ok(Arc::clone(&view)));
-            }
-            if group.is_settled() {
-                for settler in self.settlers.drain(..) {
-                    give(settler, Ok(()));
-                }
-            }
-        }
-    }
-
     fn fire_timer(&mut self) {
         let now = self.shared.now();
         if self.yielded {
@@ -431,20 +301,6 @@ impl GroupRole {
             let step = group.handle_timeout(now);
             self.drive(step, |_, _| {});
         }
-    }
-
-    /// Whoever waits for a value that does not load hears why.
-    fn load_again(&mut self) {
-        let is_due = self.reload.is_some_and(|at| at <= Instant::now());
-        if !is_due || self.has_to_wait() {
-            return;
-        }
-        if let Err(error) = self.load_value() {
-            tracing::warn!(%error, "a group does not load");
-            self.viewers.drain(..).for_each(|viewer| give(viewer, Err(error.clone())));
-            self.settlers.drain(..).for_each(|settler| give(settler, Err(error.clone())));
-        }
-        self.take_deferred();
     }
 
     /// After a panic: the value may be half changed, so it is dropped. Whoever waited for it hears
