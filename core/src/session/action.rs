@@ -81,7 +81,8 @@ pub enum Action {
     Subscribe,
     /// Change the subscription.
     Watch(Watch),
-    /// Call `fetch`, and hand the answer to [`Session::handle_pages`].
+    /// Call `fetch`, and hand the answer to
+    /// [`Session::handle_pages`](super::Session::handle_pages).
     Fetch {
         /// The call.
         call: CallId,
@@ -90,14 +91,16 @@ pub enum Action {
         /// How much.
         limit: PageLimit,
     },
-    /// Call `publish`, and hand the answer to [`Session::handle_published`].
+    /// Call `publish`, and hand the answer to
+    /// [`Session::handle_published`](super::Session::handle_published).
     Publish {
         /// The call.
         call: CallId,
         /// What to publish.
         batch: Vec<Transmit>,
     },
-    /// Call `upload`, and hand the answer to [`Session::handle_uploaded`].
+    /// Call `upload`, and hand the answer to
+    /// [`Session::handle_uploaded`](super::Session::handle_uploaded).
     Upload {
         /// The call.
         call: CallId,
@@ -105,7 +108,8 @@ pub enum Action {
         upload: Upload,
     },
 
-    /// Hand records to the topic's owner, who answers with [`Session::handled`].
+    /// Hand records to the topic's owner, who answers with
+    /// [`Session::handled`](super::Session::handled).
     Deliver {
         /// The topic.
         topic: Topic,
