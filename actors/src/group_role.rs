@@ -63,6 +63,14 @@ pub(crate) enum Command {
 
 type Continuation = Box<dyn FnOnce(&mut GroupRole, Result<Durable, StoreError>) + Send>;
 
+/// A write set that is with the writer.
+struct Waiting {
+    number: u64,
+    run: Continuation,
+    /// What the writer said, if it has said nothing of an earlier one yet.
+    answer: Option<Result<Durable, StoreError>>,
+}
+
 pub(crate) struct GroupRole {
     shared: Arc<Shared>,
     slot: Arc<GroupSlot>,
@@ -73,7 +81,7 @@ pub(crate) struct GroupRole {
     /// Who waits until nothing of its own is on its way.
     settlers: Vec<Reply<()>>,
     /// What waits for the store, in the order it was handed in.
-    pending: VecDeque<(u64, Continuation)>,
+    pending: VecDeque<Waiting>,
     number: u64,
     /// What is unsettled is to be published (again), as soon as nothing waits for the store: what
     /// is not stored is not to be seen by anybody.
@@ -90,6 +98,8 @@ pub(crate) struct GroupRole {
     /// When to load a value that was lost to the store, although nobody asks for it: what is
     /// unsettled is to go out.
     reload: Option<Instant>,
+    /// How often in a row the store failed.
+    failures: u32,
     /// Its last turn panicked.
     lost: bool,
     /// When it last had something to do.
@@ -114,6 +124,7 @@ impl GroupRole {
             has_said_so: false,
             deferred: VecDeque::new(),
             reload: None,
+            failures: 0,
             lost: false,
             busy: None,
         }
@@ -152,7 +163,15 @@ impl GroupRole {
                 self.has_said_so = false;
                 self.value = None;
             }
-            GroupInput::Resume => self.yielded = false,
+            GroupInput::Resume => {
+                self.yielded = false;
+                if self.value.is_none() {
+                    // What it may have waited for has no other timer.
+                    self.reload = Some(Instant::now());
+                }
+            }
+            // The value is loaded soon, and publishes everything again.
+            GroupInput::Outcome(..) if self.value.is_none() && self.reload.is_some() => {}
             other if self.has_to_wait() => self.deferred.push_back(other),
             GroupInput::Records(records) => {
                 self.reading = true;
@@ -315,7 +334,6 @@ impl GroupRole {
         }
         // What is stored is to go out, also if nobody asks for it.
         self.handle(GroupInput::Look);
-        self.lost = false;
     }
 
     fn turn(&mut self) -> Next {
@@ -330,8 +348,10 @@ impl GroupRole {
             }
             self.handle(input);
         }
-        self.load_again();
-        self.fire_timer();
+        if !self.shared.is_stopping() {
+            self.load_again();
+            self.fire_timer();
+        }
         if self.yielded && self.pending.is_empty() && !self.has_said_so {
             self.has_said_so = true;
             self.shared.tell_session(SessionInput::Yielded(self.slot.id));
@@ -381,7 +401,10 @@ impl GroupRole {
 impl Role for GroupRole {
     fn run(&mut self) -> Next {
         match catch_unwind(AssertUnwindSafe(|| self.turn())) {
-            Ok(next) => next,
+            Ok(next) => {
+                self.lost = false;
+                next
+            }
             Err(_) => after_panic(&mut self.lost, self.shared.is_stopping()),
         }
     }

@@ -105,6 +105,10 @@ impl SessionRole {
     }
 
     fn handle(&mut self, input: SessionInput) {
+        // Before anything that can fail: an answer that is lost would be waited for for ever.
+        if let SessionInput::Stored(number, stored) = input {
+            return self.ring_stored(number, stored);
+        }
         let now = self.shared.now();
         match input {
             SessionInput::Delivered(of, delivery) => self.delivered(now, of, delivery),
@@ -127,7 +131,7 @@ impl SessionRole {
             SessionInput::Asleep(group, due) => self.asleep(group, due),
             SessionInput::Looked(group) => drop(self.looking.remove(&group)),
             SessionInput::Yielded(group) => self.yielded(now, group),
-            SessionInput::Stored(number, stored) => self.ring_stored(number, stored),
+            SessionInput::Stored(..) => {}
             SessionInput::Registered => self.registered(now),
             SessionInput::Sync(reply) => {
                 self.syncs.push(reply);
@@ -173,6 +177,7 @@ impl SessionRole {
     fn follow(&mut self, now: Timestamp, id: GroupId) {
         match Held::read(&*self.shared.store, id) {
             Ok(Some(held)) => {
+                drop(self.shared.slot(id));
                 if !held.standing.is_removed() {
                     self.session.watch(Topic::Group(id), held.cursor);
                 }
@@ -203,10 +208,23 @@ impl SessionRole {
     }
 
     fn read_again(&mut self, now: Timestamp) {
+        // The clock may have gone back.
+        let latest = now.plus_ms(self.shared.limits.session.trouble_ms);
+        self.read_again = self.read_again.map(|at| at.min(latest));
         if self.read_again.take_if(|at| *at <= now).is_none() {
             return;
         }
         self.open_ring(now);
+        if self.ring.take_lost() {
+            // A set of which it is not known whether it is stored may have joined a group.
+            match index::groups(&*self.shared.store) {
+                Ok(groups) => self.unread.extend(groups),
+                Err(error) => {
+                    self.ring.note_lost();
+                    self.ask_again(now, error.class());
+                }
+            }
+        }
         for id in std::mem::take(&mut self.unread) {
             // It may have been joined anew meanwhile.
             if !self.session.is_watched(&Topic::Group(id)) {
@@ -326,7 +344,8 @@ impl SessionRole {
     fn recover(&mut self) {
         tracing::error!("the session was lost to a bug and starts over");
         let shared = Arc::clone(&self.shared);
-        *self = Self::new(shared);
+        let ring = std::mem::take(&mut self.ring).without_value();
+        *self = Self { ring, lost: true, ..Self::new(shared) };
         // One that was joined in the turn that panicked is stored, but nobody was told.
         match index::groups(&*self.shared.store) {
             Ok(groups) => groups.into_iter().for_each(|id| drop(self.shared.slot(id))),
@@ -345,7 +364,10 @@ impl SessionRole {
 impl Role for SessionRole {
     fn run(&mut self) -> Next {
         match catch_unwind(AssertUnwindSafe(|| self.turn())) {
-            Ok(next) => next,
+            Ok(next) => {
+                self.lost = false;
+                next
+            }
             Err(_) => after_panic(&mut self.lost, self.shared.is_stopping()),
         }
     }

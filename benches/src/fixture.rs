@@ -336,7 +336,7 @@ impl Rings {
                 continue;
             }
             let ring =
-                KeyRing::create(NOW, Arc::clone(installation), limits(), entropy(installation));
+                KeyRing::create(NOW, Arc::clone(installation), limits(), entropy(installation), 0);
             let (store, mut committer) = open_store();
             let ring = committer.drive(&store, ring.expect("a ring is made"));
             let ring = ring.expect("it is stored").reply;

@@ -82,7 +82,8 @@ impl From<MlsError> for RingError {
 }
 
 impl KeyRing {
-    /// The ring of an installation that has none, with its first package to upload.
+    /// The ring of an installation that has none, with its first package to upload. `load` differs
+    /// from that of every other value of this ring in this process.
     ///
     /// # Errors
     /// [`RingError`].
@@ -91,9 +92,10 @@ impl KeyRing {
         installation: Arc<Installation>,
         limits: Limits,
         mut entropy: Entropy,
+        load: u64,
     ) -> Result<Step<Self>, RingError> {
         let current = make(now, &installation, &limits, &mut entropy)?;
-        let lineage = Lineage { owner: scope(&installation.id()), load: 0 };
+        let lineage = Lineage { owner: scope(&installation.id()), load };
         let ring = Ring::new(now);
         let mut ring = Self {
             installation,

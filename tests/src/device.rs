@@ -145,7 +145,7 @@ impl<S: Store> Device<S> {
             }
             None => {
                 let child = entropy.child("ring", &[]);
-                let step = KeyRing::create(now, Arc::clone(&installation), limits, child);
+                let step = KeyRing::create(now, Arc::clone(&installation), limits, child, 0);
                 let released = committer.drive(&store, step.expect("a ring is made"));
                 let released = released.expect("the store works");
                 (released.reply, released.effects.uploads.into())

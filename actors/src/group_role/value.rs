@@ -6,13 +6,13 @@ use std::{
 };
 
 use conclave_core::{
-    Class,
+    BlockedOn, Class,
     group::{Group, GroupRecords},
     step::{Durable, Effects, Step},
     store::StoreError,
 };
 
-use super::{Continuation, GroupInput, GroupRole};
+use super::{Continuation, GroupInput, GroupRole, Waiting};
 use crate::{call::give, error::Error, session_role::SessionInput, view::GroupView};
 
 impl GroupRole {
@@ -33,15 +33,26 @@ impl GroupRole {
         }
         self.reload = None;
         let loaded = self.load();
-        if let Err(error) = &loaded
-            && error.class() == Class::Transient
-        {
-            let wait = self.shared.limits.session.trouble_ms;
-            self.reload = Some(Instant::now() + Duration::from_millis(wait));
-        } else if std::mem::take(&mut self.owes_answer) {
+        if let Err(error) = &loaded {
+            self.trouble(error);
+        }
+        if self.reload.is_none() && std::mem::take(&mut self.owes_answer) {
             self.deferred.push_front(GroupInput::AnswerSession);
         }
         loaded
+    }
+
+    /// The store gave no value, or lost one: it is loaded later, ever later while that goes on. If
+    /// it will not pass, whoever waits hears of it.
+    fn trouble(&mut self, error: &Error) {
+        if matches!(error.class(), Class::Transient | Class::Blocked(BlockedOn::Space)) {
+            let wait = self.shared.limits.session.trouble_ms << self.failures.min(MOST_DOUBLINGS);
+            self.reload = Some(Instant::now() + Duration::from_millis(wait));
+            self.failures = self.failures.saturating_add(1);
+        } else {
+            self.viewers.drain(..).for_each(|viewer| give(viewer, Err(error.clone())));
+            self.settlers.drain(..).for_each(|settler| give(settler, Err(error.clone())));
+        }
     }
 
     fn load(&mut self) -> Result<(), Error> {
@@ -61,10 +72,9 @@ impl GroupRole {
 
     /// Everything that is stored and has no place in the log; the session may know some of it.
     fn publish_unsettled(&mut self) {
-        if !std::mem::take(&mut self.owes) {
-            return;
-        }
-        let unsettled = self.value.as_ref().map(Group::unsettled).unwrap_or_default();
+        let Some(group) = self.value.as_ref().filter(|_| self.owes) else { return };
+        let unsettled = group.unsettled();
+        self.owes = false;
         if !unsettled.is_empty() {
             self.shared.tell_session(SessionInput::Publish(self.slot.id, unsettled));
         }
@@ -84,6 +94,7 @@ impl GroupRole {
         });
         let run: Continuation = Box::new(move |role, stored| match stored {
             Ok(proof) => {
+                role.failures = 0;
                 let released = pending.release(proof);
                 role.release(released.effects);
                 // Whoever hears of it finds it done.
@@ -94,7 +105,7 @@ impl GroupRole {
                 // Memory is a cache of the disk. Later steps of this value are refused as well,
                 // and until they are, there is no other.
                 role.value = None;
-                role.reload = Some(Instant::now());
+                role.trouble(&Error::Store(error.clone()));
                 then(role, Err(error));
             }
         });
@@ -102,7 +113,7 @@ impl GroupRole {
             run(role, stored);
             drop(hold);
         });
-        self.pending.push_back((number, run));
+        self.pending.push_back(Waiting { number, run, answer: None });
     }
 
     fn release(&self, effects: Effects) {
@@ -118,10 +129,15 @@ impl GroupRole {
     }
 
     pub(super) fn stored(&mut self, number: u64, stored: Result<Durable, StoreError>) {
-        // Answers come in the order of the sets.
-        let is_next = self.pending.front().is_some_and(|(next, _)| *next == number);
-        if is_next && let Some((_, run)) = self.pending.pop_front() {
-            run(self, stored);
+        if let Some(waiting) = self.pending.iter_mut().find(|set| set.number == number) {
+            waiting.answer = Some(stored);
+        }
+        // A writer that has given up answers later sets before earlier ones.
+        while let Some(first) = self.pending.front_mut()
+            && let Some(stored) = first.answer.take()
+            && let Some(first) = self.pending.pop_front()
+        {
+            (first.run)(self, stored);
         }
         self.show();
     }
@@ -147,17 +163,16 @@ impl GroupRole {
         }
     }
 
-    /// Whoever waits for a value that does not load hears why.
+    /// Loads a value that was lost to the store, when it is time.
     pub(super) fn load_again(&mut self) {
         let is_due = self.reload.is_some_and(|at| at <= Instant::now());
         if !is_due || self.has_to_wait() {
             return;
         }
-        if let Err(error) = self.load_value() {
-            tracing::warn!(%error, "a group does not load");
-            self.viewers.drain(..).for_each(|viewer| give(viewer, Err(error.clone())));
-            self.settlers.drain(..).for_each(|settler| give(settler, Err(error.clone())));
-        }
+        self.loaded();
         self.take_deferred();
     }
 }
+
+/// A minute, where a first wait is a second.
+const MOST_DOUBLINGS: u32 = 6;

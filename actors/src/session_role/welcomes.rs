@@ -31,6 +31,8 @@ pub(super) struct Ring {
     gathering: Option<Gathering>,
     /// The group of this invitation is held; its value is asked to step aside first.
     aside: Option<(Gathering, GroupId)>,
+    /// A set of it was lost, or it is not known whether it is stored.
+    lost: bool,
 }
 
 type Continuation = Box<dyn FnOnce(&mut SessionRole, Result<Durable, StoreError>) + Send>;
@@ -44,6 +46,20 @@ enum RingInput {
 }
 
 impl Ring {
+    /// What is left of it when the session is lost: a set that is with the writer, before which
+    /// no other ring is loaded.
+    pub(super) fn without_value(self) -> Self {
+        Self { pending: self.pending, number: self.number, ..Self::default() }
+    }
+
+    pub(super) const fn note_lost(&mut self) {
+        self.lost = true;
+    }
+
+    pub(super) fn take_lost(&mut self) -> bool {
+        std::mem::take(&mut self.lost)
+    }
+
     pub(super) const fn is_open(&self) -> bool {
         self.value.is_some()
     }
@@ -70,14 +86,18 @@ impl SessionRole {
             return;
         }
         let Some(installation) = self.shared.installation.get().cloned() else { return };
-        let entropy = self.shared.child("ring", &[], self.shared.next_load());
-        match KeyRing::create(now, installation, self.shared.limits.core, entropy) {
+        let load = self.shared.next_load();
+        let entropy = self.shared.child("ring", &[], load);
+        match KeyRing::create(now, installation, self.shared.limits.core, entropy, load) {
             Ok(step) => self.drive_ring(step, Vec::new(), |role, ring| {
                 if let Ok(ring) = ring {
                     role.take_ring(ring);
                 }
             }),
-            Err(error) => tracing::error!(%error, "no key package can be made"),
+            Err(error) => {
+                tracing::error!(%error, "no key package can be made");
+                self.ask_again(now, Class::Transient);
+            }
         }
     }
 
@@ -171,6 +191,10 @@ impl SessionRole {
             run(self, stored);
         }
         let now = self.shared.now();
+        if self.ring.value.is_none() && self.read_again.is_none() {
+            // It waited for what a session that was lost had handed in.
+            self.open_ring(now);
+        }
         self.work_ring(now);
     }
 
@@ -304,6 +328,7 @@ impl SessionRole {
                 role.ring.value = None;
                 // Not at once: whatever the store has may last. If it was not made yet, it is to be
                 // made then.
+                role.ring.note_lost();
                 role.ask_again(role.shared.now(), Class::Transient);
                 then(role, Err(error));
             }

@@ -155,7 +155,8 @@ pub(crate) fn calls_at_once_over_a_store_that_keeps_failing(driver: NewDriver<'_
 pub(crate) fn an_engine_comes_up_over_a_store_that_fails(driver: NewDriver<'_>) {
     let town = Town::new(driver);
     let two = town.person();
-    for first in 0..40 {
+    let faults = [Fault::Refuse(StoreError::Unavailable), Fault::LoseAnswer];
+    for (first, fault) in (0..60).zip(faults.iter().cycle()) {
         let store = Arc::new(Faulty::new(MemoryStore::new()));
         let account = AccountKey::generate().unwrap();
         let engine = town.engine_on(Arc::clone(&store) as Arc<dyn Store>, quick());
@@ -169,8 +170,7 @@ pub(crate) fn an_engine_comes_up_over_a_store_that_fails(driver: NewDriver<'_>) 
         }
         engine.shut_down();
         store.restart();
-        (first..first + 3)
-            .for_each(|call| store.fail_at(call, Fault::Refuse(StoreError::Unavailable)));
+        (first / 2..first / 2 + 3).for_each(|call| store.fail_at(call, fault.clone()));
         let engine = loop {
             // It may say that it cannot be opened, and is opened again then.
             match town.try_engine_on(Arc::clone(&store) as Arc<dyn Store>, quick()) {
@@ -186,12 +186,66 @@ pub(crate) fn an_engine_comes_up_over_a_store_that_fails(driver: NewDriver<'_>) 
             while engine.group(group.id()).and_then(|group| try_shown(&group)).unwrap_or_default()
                 != [b"hello"]
             {
-                assert!(asked.elapsed().as_secs() < 60, "faults from {first} on");
+                assert!(asked.elapsed().as_secs() < 60, "{fault:?} from call {first} / 2 on");
                 std::thread::yield_now();
             }
         }
         engine.shut_down();
     }
+}
+
+/// Scenario 50: the same while it registers.
+pub(crate) fn an_engine_registers_over_a_store_that_fails(driver: NewDriver<'_>) {
+    let town = Town::new(driver);
+    let two = town.person();
+    for first in 0..25 {
+        let store = Arc::new(Faulty::new(MemoryStore::new()));
+        (first..first + 2)
+            .for_each(|call| store.fail_at(call, Fault::Refuse(StoreError::Unavailable)));
+        let engine = loop {
+            match town.try_engine_on(Arc::clone(&store) as Arc<dyn Store>, quick()) {
+                Ok(engine) => break engine,
+                Err(error) => assert!(store.fired() > 0, "{error}"),
+            }
+        };
+        let account = AccountKey::generate().unwrap().to_bytes();
+        let inbox = loop {
+            match within(engine.register(AccountKey::from_bytes(&account), 0)) {
+                Ok(inbox) => break inbox,
+                Err(error) => assert!(store.fired() > 0, "{error}"),
+            }
+        };
+        within(engine.sync()).unwrap();
+        let group = two.engine.create_group(open_group()).wait().unwrap();
+        group.add(&[inbox]).wait().unwrap();
+        let asked = std::time::Instant::now();
+        while engine.group(group.id()).is_none() {
+            assert!(asked.elapsed().as_secs() < 60, "faults from call {first} on");
+            std::thread::yield_now();
+        }
+        engine.shut_down();
+    }
+}
+
+/// Scenario 105: an engine whose store belongs to another one by now ends when it is told to,
+/// although it has something to send.
+pub(crate) fn an_engine_that_lost_its_store_ends(driver: NewDriver<'_>) {
+    let town = Town::new(driver);
+    let (people, groups) = town.group_of(2);
+    town.close_road();
+    groups[0].send("left").wait().unwrap();
+    let second = town.engine_on(Arc::clone(&people[0].store), quick());
+    assert_eq!(groups[0].send("no").wait(), Err(Error::Store(StoreError::Fenced)));
+    let (ended, end) = std::sync::mpsc::channel();
+    let first = people[0].engine.clone();
+    std::thread::spawn(move || {
+        first.shut_down();
+        ended.send(()).unwrap();
+    });
+    end.recv_timeout(std::time::Duration::from_secs(60)).expect("it ends");
+    town.open_road();
+    within(second.group(groups[0].id()).unwrap().settled()).unwrap();
+    assert_eq!(read(&people[1], &groups[1], 1), [b"left".to_vec()]);
 }
 
 /// E9, scenario 105: who opens the store later owns it; the older engine hears of it at its next

@@ -147,7 +147,7 @@ impl Group {
             .collect();
         let mut bytes = 0;
         for number in waiting {
-            if bytes >= self.limits.flush_bytes {
+            if bytes >= self.limits.flush_bytes.max(1) {
                 self.looked = Some((now, true));
                 return;
             }

@@ -50,8 +50,7 @@ impl Group {
     fn waiting_due(&self) -> Option<Timestamp> {
         let waits = self.is_member() && self.outbox.values().any(Outgoing::is_waiting);
         waits.then_some(match self.looked {
-            None => Timestamp(0),
-            Some((when, true)) => when,
+            None | Some((_, true)) => Timestamp(0),
             Some((when, false)) => when.plus_ms(self.limits.republish_ms),
         })
     }

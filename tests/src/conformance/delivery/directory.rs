@@ -94,7 +94,8 @@ impl Person {
 /// A key package as an engine makes it.
 fn package(number: u8, installation: &Arc<Installation>) -> Vec<u8> {
     let entropy = Entropy::new(Box::new(SimEntropy::new(u64::from(number), 0, 0)));
-    let ring = KeyRing::create(Timestamp(1), Arc::clone(installation), Limits::default(), entropy);
+    let ring =
+        KeyRing::create(Timestamp(1), Arc::clone(installation), Limits::default(), entropy, 0);
     let store = MemoryStore::new();
     store.claim(Claim([1; 16])).expect("a memory store takes a claim");
     let mut committer = Committer::new(Claim([1; 16]));
