@@ -177,7 +177,6 @@ impl SessionRole {
     fn follow(&mut self, now: Timestamp, id: GroupId) {
         match Held::read(&*self.shared.store, id) {
             Ok(Some(held)) => {
-                drop(self.shared.slot(id));
                 if !held.standing.is_removed() {
                     self.session.watch(Topic::Group(id), held.cursor);
                 }
@@ -215,12 +214,12 @@ impl SessionRole {
             return;
         }
         self.open_ring(now);
-        if self.ring.take_lost() {
+        if std::mem::take(&mut self.ring.lost) {
             // A set of which it is not known whether it is stored may have joined a group.
             match index::groups(&*self.shared.store) {
                 Ok(groups) => self.unread.extend(groups),
                 Err(error) => {
-                    self.ring.note_lost();
+                    self.ring.lost = true;
                     self.ask_again(now, error.class());
                 }
             }
@@ -229,6 +228,10 @@ impl SessionRole {
             // It may have been joined anew meanwhile.
             if !self.session.is_watched(&Topic::Group(id)) {
                 self.follow(now, id);
+            }
+            if self.session.is_watched(&Topic::Group(id)) {
+                // One that was joined and that nobody was told of has none so far.
+                drop(self.shared.slot(id));
             }
         }
     }

@@ -32,7 +32,7 @@ pub(super) struct Ring {
     /// The group of this invitation is held; its value is asked to step aside first.
     aside: Option<(Gathering, GroupId)>,
     /// A set of it was lost, or it is not known whether it is stored.
-    lost: bool,
+    pub(super) lost: bool,
 }
 
 type Continuation = Box<dyn FnOnce(&mut SessionRole, Result<Durable, StoreError>) + Send>;
@@ -50,14 +50,6 @@ impl Ring {
     /// no other ring is loaded.
     pub(super) fn without_value(self) -> Self {
         Self { pending: self.pending, number: self.number, ..Self::default() }
-    }
-
-    pub(super) const fn note_lost(&mut self) {
-        self.lost = true;
-    }
-
-    pub(super) fn take_lost(&mut self) -> bool {
-        std::mem::take(&mut self.lost)
     }
 
     pub(super) const fn is_open(&self) -> bool {
@@ -328,7 +320,7 @@ impl SessionRole {
                 role.ring.value = None;
                 // Not at once: whatever the store has may last. If it was not made yet, it is to be
                 // made then.
-                role.ring.note_lost();
+                role.ring.lost = true;
                 role.ask_again(role.shared.now(), Class::Transient);
                 then(role, Err(error));
             }

@@ -223,7 +223,7 @@ impl Group {
             trail: VecDeque::new(),
             published: BTreeMap::new(),
             said: BTreeMap::new(),
-            looked: None,
+            look_again: Timestamp(0),
             draft: Draft::default(),
         }
     }

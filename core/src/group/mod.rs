@@ -84,8 +84,9 @@ pub struct Group {
     /// What the relay said of own messages, since the load: they are published again then, and it
     /// says so again.
     said: BTreeMap<TransmitId, Said>,
-    /// When what waits was looked at last, and whether a part of it was left for the next step.
-    looked: Option<(Timestamp, bool)>,
+    /// When messages that wait are looked at although nothing comes: at once after a load, and where
+    /// a step left some of them for the next.
+    look_again: Timestamp,
     draft: Draft,
 }
 

@@ -72,6 +72,11 @@ impl Outgoing {
         }
     }
 
+    /// The envelope of an own message that is on its way.
+    pub(super) fn sent_message(&self) -> Option<&SentEnvelope> {
+        self.message().and(self.envelope.as_ref())
+    }
+
     /// The envelope, if it may be published.
     pub(super) fn released(&self) -> Option<&SentEnvelope> {
         self.envelope.as_ref().filter(|_| self.after.is_none())
@@ -212,10 +217,8 @@ impl Group {
     }
 
     fn note_said(&mut self, id: TransmitId, said: Said) {
-        let is_it = |outgoing: &Outgoing| {
-            outgoing.message().and(outgoing.envelope.as_ref()).is_some_and(|sent| sent.id == id)
-        };
-        if self.outbox.values().any(is_it) {
+        let mut sent = self.outbox.values().filter_map(Outgoing::sent_message);
+        if sent.any(|sent| sent.id == id) {
             self.said.insert(id, said);
         }
     }

@@ -48,7 +48,7 @@ impl Group {
         if self.meta.standing != Standing::Member || self.draft.broken {
             return;
         }
-        self.looked = Some((now, false));
+        self.look_again = now.plus_ms(self.limits.republish_ms);
         self.send_waiting(now);
         if self.has_live_commit() || self.kept.len() >= KEPT_COMMITS {
             return;

@@ -127,11 +127,9 @@ impl Group {
     /// one epoch come too late from some message on.
     fn may_encrypt(&self, now: Timestamp) -> bool {
         let epoch = self.epoch();
-        let of_another = |outgoing: &Outgoing| {
-            let sent = outgoing.message().and(outgoing.envelope.as_ref());
-            sent.is_some_and(|sent| sent.epoch != epoch && self.may_land(sent))
-        };
-        !self.is_path_update_due(now) && !self.outbox.values().any(of_another)
+        let mut sent = self.outbox.values().filter_map(Outgoing::sent_message);
+        let of_another = sent.any(|sent| sent.epoch != epoch && self.may_land(sent));
+        !of_another && !self.is_path_update_due(now)
     }
 
     /// Encrypts what has waited, in order, if it may.
@@ -148,7 +146,7 @@ impl Group {
         let mut bytes = 0;
         for number in waiting {
             if bytes >= self.limits.flush_bytes.max(1) {
-                self.looked = Some((now, true));
+                self.look_again = Timestamp(0);
                 return;
             }
             // Nothing overtakes one that cannot be encrypted.

@@ -21,7 +21,7 @@ impl Group {
         if self.begin().is_err() {
             // Without randomness nothing can be renewed; the timer stays due.
             self.draft = super::Draft::default();
-            self.looked = Some((now, false));
+            self.look_again = now.plus_ms(self.limits.republish_ms);
             return self.end(());
         }
         self.erase_past(now);
@@ -49,10 +49,7 @@ impl Group {
     /// was refused, they were stored by a process that has ended), time makes them go on.
     fn waiting_due(&self) -> Option<Timestamp> {
         let waits = self.is_member() && self.outbox.values().any(Outgoing::is_waiting);
-        waits.then_some(match self.looked {
-            None | Some((_, true)) => Timestamp(0),
-            Some((when, false)) => when.plus_ms(self.limits.republish_ms),
-        })
+        waits.then_some(self.look_again)
     }
 
     fn erase_past(&mut self, now: Timestamp) {
