@@ -18,6 +18,7 @@ pub struct EngineLimits {
     /// Milliseconds after which a group with nothing to do leaves the memory.
     pub idle_ms: u64,
     /// Records of the subscription that wait to be looked at. The relay then sends heads instead.
+    /// A long one counts once for each 8 KiB.
     pub delivered: usize,
     /// Groups that are looked through at once after opening, for what was left undone.
     pub look_at_once: usize,

@@ -13,6 +13,7 @@
 mod action;
 mod backoff;
 mod inbound;
+mod look_ups;
 mod outbound;
 
 use alloc::{
@@ -32,7 +33,8 @@ use crate::{
 };
 pub use action::{Action, CallId, LookUpId, SessionLimits};
 use backoff::{Backoff, Dice};
-use inbound::{Inbound, LookUps};
+use inbound::Inbound;
+use look_ups::LookUps;
 use outbound::Outbound;
 
 /// See the module.
@@ -153,11 +155,7 @@ impl Session {
     /// everything behind its cursor again, together with those.
     pub fn handled(&mut self, now: Timestamp, topic: &Topic, cursor: Cursor, parked: bool) {
         if let Some(inbound) = self.topics.get_mut(topic) {
-            // An owner that does not move although nothing holds it had trouble of its own, with
-            // its store perhaps. That passes, but not at once.
-            let trouble = !parked && inbound.would_not_move(cursor);
-            let wait = if trouble { self.limits.trouble_ms } else { self.limits.parked_ms };
-            inbound.handled(cursor, parked, trouble, now.plus_ms(wait));
+            inbound.handled(now, cursor, parked, &self.limits);
             self.deliver(topic);
         }
     }
@@ -200,7 +198,7 @@ impl Session {
         match delivery {
             Delivery::Record(topic, record) => {
                 if let Some(inbound) = self.topics.get_mut(&topic) {
-                    inbound.arrived(&topic, record, self.limits.held_records);
+                    inbound.arrived(&topic, record, &self.limits);
                     self.deliver(&topic);
                 }
             }

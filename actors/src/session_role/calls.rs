@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use conclave_core::{
-    delivery::{PageLimit, Transmit, Watch},
+    delivery::{Delivery, PageLimit, Transmit, Watch},
     session::CallId,
     step::Upload,
 };
@@ -30,8 +30,19 @@ impl Subscription {
     }
 
     /// Something that was brought has been looked at.
-    pub(super) fn taken(&self) {
-        self.room.add_permits(1);
+    pub(super) fn taken(&self, weight: u32) {
+        self.room.add_permits(usize::try_from(weight).unwrap_or_default());
+    }
+}
+
+/// How much of a subscription's room something takes, see
+/// [`EngineLimits::delivered`](crate::EngineLimits::delivered).
+fn weight(delivery: &Delivery, most: u32) -> u32 {
+    match delivery {
+        Delivery::Record(_, record) => {
+            u32::try_from(record.payload.len() / 8_192 + 1).unwrap_or(most).min(most)
+        }
+        Delivery::Head { .. } | Delivery::CaughtUp(_) => 1,
     }
 }
 
@@ -40,7 +51,8 @@ impl SessionRole {
         self.subscriptions += 1;
         let number = self.subscriptions;
         let (changes, receiver) = mpsc::unbounded();
-        let room = Arc::new(Semaphore::new(self.shared.limits.delivered.max(1)));
+        let most = u32::try_from(self.shared.limits.delivered).unwrap_or(u32::MAX).max(1);
+        let room = Arc::new(Semaphore::new(usize::try_from(most).unwrap_or(1)));
         self.subscription = Some(Subscription { number, changes, room: Arc::clone(&room) });
         let Ok(delivery) = self.shared.delivery() else { return };
         let shared = Arc::clone(&self.shared);
@@ -52,7 +64,12 @@ impl SessionRole {
                 permit.forget();
                 let Some(delivery) = deliveries.next().await else { return };
                 let ended = delivery.is_err() || shared.is_stopping();
-                shared.tell_session(SessionInput::Delivered(number, delivery));
+                let weight = delivery.as_ref().map_or(1, |delivery| weight(delivery, most));
+                match room.acquire_many(weight - 1).await {
+                    Ok(permit) => permit.forget(),
+                    Err(_) => return,
+                }
+                shared.tell_session(SessionInput::Delivered(number, weight, delivery));
                 if ended {
                     return;
                 }

@@ -104,7 +104,14 @@ impl Driver {
                     self.converse(&*link, connection, command).await;
                     link.close();
                 }
-                Err(error) => refuse(command, error),
+                Err(error) => {
+                    // Whoever asked meanwhile would only wait for the next attempt, and for that of
+                    // everybody before.
+                    while let Ok(waiting) = self.commands.try_recv() {
+                        refuse(waiting, error.clone());
+                    }
+                    refuse(command, error);
+                }
             }
         }
     }

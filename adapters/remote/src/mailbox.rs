@@ -22,7 +22,10 @@ pub(crate) struct Deliveries(Arc<Mutex<State>>);
 #[derive(Debug, Default)]
 struct State {
     most: usize,
+    most_bytes: usize,
     queue: VecDeque<Delivery>,
+    /// Bytes of the records in the queue.
+    bytes: usize,
     /// Topics of which records were dropped, and how far they have come.
     heads: BTreeMap<Topic, Seq>,
     /// Marks that came after the heads.
@@ -32,9 +35,10 @@ struct State {
     waker: Option<Waker>,
 }
 
-/// Both ends of a mailbox that holds at most so many records.
-pub(crate) fn mailbox(most: usize) -> (Mailbox, Deliveries) {
-    let state = Arc::new(Mutex::new(State { most, ..State::default() }));
+/// Both ends of a mailbox that holds at most so many records, and so many bytes of them; the last
+/// one may exceed these.
+pub(crate) fn mailbox(most: usize, most_bytes: usize) -> (Mailbox, Deliveries) {
+    let state = Arc::new(Mutex::new(State { most, most_bytes, ..State::default() }));
     (Mailbox(Arc::clone(&state)), Deliveries(state))
 }
 
@@ -83,7 +87,9 @@ impl State {
     fn put(&mut self, delivery: Delivery) {
         match delivery {
             Delivery::Record(topic, record) => {
-                if self.queue.len() < self.most && !self.heads.contains_key(&topic) {
+                let room = self.queue.len() < self.most && self.bytes < self.most_bytes;
+                if room && !self.heads.contains_key(&topic) {
+                    self.bytes += record.payload.len();
                     self.queue.push_back(Delivery::Record(topic, record));
                 } else {
                     self.come_to(topic, record.seq);
@@ -104,6 +110,9 @@ impl State {
 
     fn next(&mut self) -> Option<Delivery> {
         if let Some(delivery) = self.queue.pop_front() {
+            if let Delivery::Record(_, record) = &delivery {
+                self.bytes -= record.payload.len();
+            }
             return Some(delivery);
         }
         if let Some((topic, seq)) = self.heads.pop_first() {
@@ -151,7 +160,7 @@ mod tests {
     /// head for each topic, and what it pulls later has no silent hole.
     #[test]
     fn what_nobody_pulls_becomes_one_head() {
-        let (mailbox, _deliveries) = mailbox(2);
+        let (mailbox, _deliveries) = mailbox(2, 1_000);
         for seq in 1..=100 {
             mailbox.put(record(seq));
         }
@@ -160,10 +169,29 @@ mod tests {
         assert_eq!(drained(&mut state), ["record 1", "record 2", "head 100", "mark 7"]);
     }
 
+    /// Scenario 82: long records take room by their bytes.
+    #[test]
+    fn what_nobody_pulls_is_bounded_in_bytes() {
+        let (mailbox, _deliveries) = mailbox(100, 10);
+        let long = |seq: u64, bytes: usize| {
+            let payload = vec![0; bytes];
+            let topic = Topic::Group(GroupId([1; 16]));
+            let (at, before) = (Seq(seq), Seq(seq - 1));
+            let record = Record::chained(&topic, at, before, &ChainHash::GENESIS, payload);
+            Delivery::Record(topic, record)
+        };
+        for seq in 1..=4 {
+            mailbox.put(long(seq, 6));
+        }
+        assert_eq!(drained(&mut super::lock(&mailbox.0)), ["record 1", "record 2", "head 4"]);
+        mailbox.put(long(5, 6));
+        assert_eq!(drained(&mut super::lock(&mailbox.0)), ["record 5"], "there is room again");
+    }
+
     /// After a head, the records that follow it come by themselves again.
     #[test]
     fn records_come_again_once_there_is_room() {
-        let (mailbox, _deliveries) = mailbox(1);
+        let (mailbox, _deliveries) = mailbox(1, 1_000);
         mailbox.put(record(1));
         mailbox.put(record(2));
         assert_eq!(drained(&mut super::lock(&mailbox.0)), ["record 1", "head 2"]);

@@ -50,11 +50,18 @@ pub struct RemoteLimits {
     pub calls: usize,
     /// Records that a subscription holds for somebody who does not pull it.
     pub delivered_records: usize,
+    /// Bytes of these records; one more record may exceed them.
+    pub delivered_bytes: usize,
 }
 
 impl Default for RemoteLimits {
     fn default() -> Self {
-        Self { client: ClientLimits::default(), calls: 256, delivered_records: 1_024 }
+        Self {
+            client: ClientLimits::default(),
+            calls: 256,
+            delivered_records: 1_024,
+            delivered_bytes: 8 * 1024 * 1024,
+        }
     }
 }
 
@@ -134,7 +141,8 @@ impl DeliveryService for Remote {
         &self,
         changes: BoxStream<'static, Watch>,
     ) -> BoxStream<'static, Result<Delivery, TransportError>> {
-        let (mailbox, deliveries) = mailbox(self.limits.delivered_records);
+        let (mailbox, deliveries) =
+            mailbox(self.limits.delivered_records, self.limits.delivered_bytes);
         let remote = self.clone();
         let subscribe = async move {
             remote.start();

@@ -29,8 +29,14 @@ pub struct SessionLimits {
     pub given_records: usize,
     /// Records kept for one owner that is busy; later ones are fetched when it is not.
     pub held_records: usize,
+    /// Bytes of these records; one more record may exceed them.
+    pub held_bytes: usize,
     /// Records collected for a parked owner, which looks at everything behind its cursor at once.
+    /// One that waits before more than these gets no further by itself: it has to be removed and
+    /// added again.
     pub parked_records: usize,
+    /// Bytes of these records; one more page may exceed them.
+    pub parked_bytes: usize,
     /// Milliseconds after which a parked owner gets its records again although none came.
     pub parked_ms: u64,
     /// Milliseconds after which an owner that could not take its records gets them again.
@@ -55,7 +61,9 @@ impl Default for SessionLimits {
             fetch_topics: 256,
             given_records: 256,
             held_records: 256,
-            parked_records: 4_096,
+            held_bytes: 4 * 1024 * 1024,
+            parked_records: 16_384,
+            parked_bytes: 32 * 1024 * 1024,
             parked_ms: 60_000,
             trouble_ms: 1_000,
             batch_envelopes: 64,

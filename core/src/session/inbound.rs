@@ -24,11 +24,23 @@ pub(super) struct Inbound {
     head: Seq,
     /// Records behind the cursor, each following the one before.
     held: VecDeque<Record>,
-    /// The owner has records up to here and has not answered.
-    with_owner: Option<Seq>,
+    /// Bytes of what is held.
+    held_bytes: usize,
+    /// What the owner has been given and has not answered.
+    with_owner: Option<Given>,
     /// From where a fetch is on its way.
     fetching: Option<Cursor>,
     parked: Option<ParkedOwner>,
+}
+
+/// Records that an owner has.
+#[derive(Clone, Copy, Debug)]
+struct Given {
+    /// The last of them.
+    last: Seq,
+    count: usize,
+    /// There are more, and no more may be shown at once.
+    cut: bool,
 }
 
 /// An owner that waits for records beyond those it has seen.
@@ -38,11 +50,23 @@ struct ParkedOwner {
     seen: Seq,
     /// When it gets everything again in any case.
     again: Timestamp,
+    /// Records beyond those it has seen are there, and it may be shown them from this time on.
+    news: Option<Timestamp>,
+    /// The earliest time for news: a millisecond later for each record that it is shown again, so
+    /// that a long wait does not become all that is done.
+    pace: Timestamp,
+    /// Whether that is later than at once.
+    paced: bool,
+    /// It has seen as much as it may be shown at once: what comes behind that is no news.
+    full: bool,
     /// Whether everything behind its cursor is being collected.
     collecting: bool,
     /// It does not wait for anything, it only could not take what it was given.
     trouble: bool,
 }
+
+/// Records that are shown again without a pause: they cost next to nothing.
+const NO_PACE: usize = 64;
 
 impl Inbound {
     pub(super) const fn new(cursor: Cursor) -> Self {
@@ -51,6 +75,7 @@ impl Inbound {
             end: cursor,
             head: cursor.seq,
             held: VecDeque::new(),
+            held_bytes: 0,
             with_owner: None,
             fetching: None,
             parked: None,
@@ -62,10 +87,13 @@ impl Inbound {
         self.end.seq
     }
 
-    /// Whether nothing is on its way to the owner.
+    /// Whether nothing is on its way to the owner. News that a parked one has to wait for are not.
     pub(super) fn is_idle(&self) -> bool {
         let read = match &self.parked {
-            Some(parked) => !parked.collecting && !parked.trouble,
+            Some(parked) => {
+                let news = parked.news.is_some() && !parked.paced;
+                !parked.collecting && !parked.trouble && !news
+            }
             None => self.end.seq >= self.head,
         };
         read && self.held.is_empty() && self.with_owner.is_none() && self.fetching.is_none()
@@ -77,7 +105,8 @@ impl Inbound {
 
     /// When a parked owner gets its records again.
     pub(super) fn due(&self) -> Option<Timestamp> {
-        self.parked.as_ref().filter(|parked| !parked.collecting).map(|parked| parked.again)
+        let parked = self.parked.as_ref().filter(|parked| !parked.collecting)?;
+        Some(parked.news.unwrap_or(parked.again).min(parked.again))
     }
 
     /// A clock that went back must not make a parked owner wait longer.
@@ -85,31 +114,36 @@ impl Inbound {
         if let Some(parked) = &mut self.parked {
             let wait = if parked.trouble { limits.trouble_ms } else { limits.parked_ms };
             parked.again = parked.again.min(now.plus_ms(wait));
+            parked.pace = parked.pace.min(parked.again);
+            parked.news = parked.news.map(|from| from.min(parked.pace));
         }
     }
 
     /// Starts over for a parked owner that has waited long enough; the next time is `again`.
     pub(super) fn wake(&mut self, now: Timestamp, again: Timestamp) {
-        if let Some(parked) = &mut self.parked
-            && parked.again <= now
-        {
+        let Some(parked) = &mut self.parked else { return };
+        if parked.again <= now {
+            (parked.collecting, parked.again, parked.news) = (true, again, None);
+        }
+        if parked.news.take_if(|from| *from <= now).is_some() {
             parked.collecting = true;
-            parked.again = again;
         }
     }
 
     pub(super) fn heard_of(&mut self, head: Seq) {
         self.head = self.head.max(head);
         if let Some(parked) = &mut self.parked {
-            parked.collecting |= self.head > parked.seen;
+            let news = self.head > parked.seen && !parked.full && !parked.collecting;
+            parked.news = news.then_some(parked.pace);
         }
     }
 
     /// A record came by itself. One that does not follow, or for which there is no room, is
     /// fetched later.
-    pub(super) fn arrived(&mut self, topic: &Topic, record: Record, most: usize) {
+    pub(super) fn arrived(&mut self, topic: &Topic, record: Record, limits: &SessionLimits) {
         self.heard_of(record.seq);
-        if self.parked.is_none() && self.held.len() < most {
+        let full = self.held.len() >= limits.held_records || self.held_bytes >= limits.held_bytes;
+        if self.parked.is_none() && !full {
             self.hold(topic, record);
         }
     }
@@ -118,47 +152,69 @@ impl Inbound {
     fn hold(&mut self, topic: &Topic, record: Record) -> bool {
         let follows = record.follows(topic, self.end.seq, &self.end.hash);
         if follows {
-            self.end = record.cursor();
-            self.held.push_back(record);
+            self.keep(record);
         }
         follows
     }
 
+    fn keep(&mut self, record: Record) {
+        self.end = record.cursor();
+        self.held_bytes += record.payload.len();
+        self.held.push_back(record);
+    }
+
     /// The owner stands at `cursor`. If it is parked there, or in trouble, it gets everything
-    /// again when more records have come, or at `again`.
+    /// again when more records have come, or after a while.
     pub(super) fn handled(
         &mut self,
+        now: Timestamp,
         cursor: Cursor,
         parked: bool,
-        trouble: bool,
-        again: Timestamp,
+        limits: &SessionLimits,
     ) {
-        let stuck = parked || trouble;
+        // An owner that does not move although nothing holds it had trouble of its own, with its
+        // store perhaps. That passes, but not at once.
+        let trouble = !parked && self.with_owner.is_some() && self.cursor == cursor;
         let given = self.with_owner.take();
-        if !stuck && given == Some(cursor.seq) {
+        if !parked && !trouble && given.is_some_and(|given| given.last == cursor.seq) {
             self.cursor = cursor;
             self.parked = None;
             return;
         }
         // Parked, loaded again, or gone elsewhere: what is held belongs to another place.
-        self.held.clear();
+        self.let_go();
         (self.cursor, self.end) = (cursor, cursor);
-        self.head = self.head.max(given.unwrap_or_default());
-        let seen = given.unwrap_or(self.head);
-        self.parked = stuck.then_some(ParkedOwner { seen, again, collecting: false, trouble });
+        self.head = self.head.max(given.map_or(Seq(0), |given| given.last));
+        let wait = if trouble { limits.trouble_ms } else { limits.parked_ms };
+        let count = given.map_or(0, |given| given.count);
+        // The first time is for free.
+        let free = self.parked.is_none() || count <= NO_PACE;
+        let pause = if free { 0 } else { u64::try_from(count).unwrap_or(u64::MAX) };
+        self.parked = (parked || trouble).then_some(ParkedOwner {
+            seen: given.map_or(self.head, |given| given.last),
+            again: now.plus_ms(wait),
+            news: None,
+            pace: now.plus_ms(pause.min(wait)),
+            paced: pause > 0,
+            full: given.is_some_and(|given| given.cut),
+            collecting: false,
+            trouble,
+        });
         self.heard_of(self.head);
     }
 
-    /// Whether the owner was given records and would not move by standing at `cursor`.
-    pub(super) fn would_not_move(&self, cursor: Cursor) -> bool {
-        self.with_owner.is_some() && self.cursor == cursor
+    fn let_go(&mut self) {
+        self.held.clear();
+        self.held_bytes = 0;
     }
 
     /// From where to fetch, if that is to be done now.
-    fn wants(&self, held: usize) -> Option<Cursor> {
+    fn wants(&self, limits: &SessionLimits) -> Option<Cursor> {
         let wanted = match &self.parked {
             Some(parked) => parked.collecting && self.with_owner.is_none(),
-            None => self.held.len() < held / 2,
+            None => {
+                self.held.len() < limits.held_records / 2 && self.held_bytes < limits.held_bytes / 2
+            }
         };
         (wanted && self.fetching.is_none() && self.end.seq < self.head).then_some(self.end)
     }
@@ -183,8 +239,7 @@ impl Inbound {
             // The relay shows another log than before. The owner is who can tell what that means,
             // so it gets to see it.
             if core::mem::take(&mut confirmed) {
-                self.end = record.cursor();
-                self.held.push_back(record);
+                self.keep(record);
             }
         }
         // The page says how far the log reaches, unless something was heard since it was asked.
@@ -198,17 +253,22 @@ impl Inbound {
         if self.with_owner.is_some() {
             return None;
         }
+        let mut cut = false;
         if let Some(parked) = &mut self.parked {
-            let complete = self.end.seq >= self.head || self.held.len() >= limits.parked_records;
+            let full =
+                self.held.len() >= limits.parked_records || self.held_bytes >= limits.parked_bytes;
+            let complete = self.end.seq >= self.head || full;
             if !parked.collecting || !complete || self.fetching.is_some() {
                 return None;
             }
             parked.collecting = !self.held.is_empty();
+            cut = self.end.seq < self.head;
         }
         // A parked owner looks at everything at once.
         let most = if self.parked.is_some() { usize::MAX } else { limits.given_records.max(1) };
         let given: Vec<Record> = self.held.drain(..self.held.len().min(most)).collect();
-        self.with_owner = Some(given.last()?.seq);
+        self.held_bytes -= given.iter().map(|record| record.payload.len()).sum::<usize>();
+        self.with_owner = Some(Given { last: given.last()?.seq, count: given.len(), cut });
         Some(given)
     }
 }
@@ -239,74 +299,6 @@ pub(super) struct Asked {
     from: Cursor,
     /// How far the log was known to reach then.
     head: Seq,
-}
-
-/// Questions of owners about topics that they do not follow.
-#[derive(Debug, Default)]
-pub(super) struct LookUps {
-    asked: BTreeMap<LookUpId, LookUp>,
-    next: u64,
-}
-
-#[derive(Debug)]
-struct LookUp {
-    topic: Topic,
-    after: Cursor,
-    left: u32,
-    found: Vec<Record>,
-    fetching: bool,
-}
-
-/// Most records of one answer: longer than any identity log that a group would take.
-const MOST_FOUND: u32 = 10_000;
-
-impl LookUps {
-    pub(super) fn ask(&mut self, topic: Topic, after: Cursor, count: Option<u32>) -> LookUpId {
-        self.next = self.next.wrapping_add(1);
-        let id = LookUpId(self.next);
-        let left = count.unwrap_or(MOST_FOUND);
-        self.asked.insert(id, LookUp { topic, after, left, found: Vec::new(), fetching: false });
-        id
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.asked.is_empty()
-    }
-
-    /// The log is trimmed: whoever asks for what is gone finds nothing.
-    pub(super) fn forget(&mut self, topic: &Topic, first: Seq) -> Vec<LookUpId> {
-        let gone = |look_up: &LookUp| {
-            look_up.topic == *topic && look_up.after.seq.0.saturating_add(1) < first.0
-        };
-        let ids: Vec<LookUpId> =
-            self.asked.iter().filter_map(|(id, look_up)| gone(look_up).then_some(*id)).collect();
-        self.asked.retain(|id, _| !ids.contains(id));
-        ids
-    }
-
-    fn next(&mut self) -> Option<(LookUpId, Topic, Cursor, u32)> {
-        let (id, look_up) = self.asked.iter_mut().find(|(_, look_up)| !look_up.fetching)?;
-        look_up.fetching = true;
-        Some((*id, look_up.topic.clone(), look_up.after, look_up.left))
-    }
-
-    /// Takes a page; the records, if that was all.
-    fn take_page(&mut self, id: LookUpId, page: Option<TopicPage>) -> Option<Vec<Record>> {
-        let look_up = self.asked.get_mut(&id)?;
-        look_up.fetching = false;
-        let (records, more) = page.map_or((Vec::new(), false), |page| (page.records, page.more));
-        let taken = u32::try_from(records.len()).unwrap_or(u32::MAX);
-        look_up.left = look_up.left.saturating_sub(taken);
-        if let Some(last) = records.last() {
-            look_up.after = last.cursor();
-        }
-        let done = taken == 0 || !more || look_up.left == 0;
-        look_up.found.extend(records);
-        if !done {
-            return None;
-        }
-        self.asked.remove(&id).map(|look_up| look_up.found)
-    }
 }
 
 impl Session {
@@ -359,7 +351,7 @@ impl Session {
                 break;
             }
             let Some(inbound) = self.topics.get_mut(topic) else { continue };
-            if let Some(from) = inbound.wants(self.limits.held_records) {
+            if let Some(from) = inbound.wants(&self.limits) {
                 inbound.fetching = Some(from);
                 asked.push(Asked { topic: topic.clone(), from, head: inbound.head });
                 after.push((topic.clone(), from));
@@ -369,14 +361,12 @@ impl Session {
     }
 
     pub(super) fn has_to_fetch(&self) -> bool {
-        self.look_ups.asked.values().any(|look_up| !look_up.fetching)
-            || self.busy.iter().any(|topic| self.wants(topic))
+        self.look_ups.has_to_fetch() || self.busy.iter().any(|topic| self.wants(topic))
     }
 
     /// Whether a topic's next records are to be fetched now.
     fn wants(&self, topic: &Topic) -> bool {
-        let held = self.limits.held_records;
-        self.topics.get(topic).is_some_and(|inbound| inbound.wants(held).is_some())
+        self.topics.get(topic).is_some_and(|inbound| inbound.wants(&self.limits).is_some())
     }
 
     /// The answer to a fetch came.
@@ -415,9 +405,7 @@ impl Session {
                 }
             }
             Fetch::LookUp(id, _) => {
-                if let Some(look_up) = self.look_ups.asked.get_mut(&id) {
-                    look_up.fetching = false;
-                }
+                self.look_ups.give_back(id);
             }
         }
     }

@@ -63,7 +63,11 @@ pub(crate) fn unavailable(ms: u64) -> TransportError {
 
 /// A session that watches topic 1 and has caught up.
 pub(crate) fn connected() -> Session {
-    let mut session = Session::new(SessionLimits::default(), [1; 32]);
+    connected_with(SessionLimits::default())
+}
+
+pub(crate) fn connected_with(limits: SessionLimits) -> Session {
+    let mut session = Session::new(limits, [1; 32]);
     session.watch(topic(1), Cursor::START);
     let actions = drain(&mut session, START);
     assert!(subscribes(&actions));

@@ -8,5 +8,6 @@
 )]
 
 mod kit;
+mod parked;
 mod reading;
 mod trying;

@@ -89,7 +89,7 @@ fn other_topics_go_on_while_one_waits() {
     assert!(batch.iter().all(|transmit| transmit.topic != topic(1)), "others come first");
 }
 
-/// Scenario 54, R5: waits double up to a bound, with jitter, and are the same for the same seed.
+/// Scenario 54: waits double up to a bound, with jitter, and are the same for the same seed.
 #[test]
 fn waits_grow_to_a_bound_with_jitter_by_seed() {
     let waits = |seed: u8| {
@@ -117,7 +117,7 @@ fn waits_grow_to_a_bound_with_jitter_by_seed() {
     }
 }
 
-/// R5: what a relay asks for is granted, within reason.
+/// R6: what a relay asks for is granted, within reason.
 #[test]
 fn a_relay_cannot_make_a_client_wait_for_ever() {
     let mut session = connected();

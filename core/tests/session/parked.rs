@@ -1,0 +1,186 @@
+//! Owners that wait before a record, or had trouble.
+
+use conclave_core::session::{Action, Session, SessionLimits};
+use conclave_proto::{ChainHash, Cursor, Record, Seq, Timestamp};
+
+use crate::kit::{
+    START, connected, connected_with, delivered, drain, fetch_of, head, page, record, records,
+    topic,
+};
+
+/// R8: a parked owner whose log forks behind what was collected gets to see that, and the relay
+/// is not asked the same thing for ever.
+#[test]
+fn a_fork_behind_a_parked_owner_is_shown_and_not_asked_for_ever() {
+    let (mut session, log) = (connected(), records(1, 3));
+    session.handle_delivery(record(&log[0]));
+    drain(&mut session, START);
+    session.handled(START, &topic(1), Cursor::START, true);
+    session.handle_delivery(head(3));
+    let forged = Record::chained(&topic(1), Seq(3), Seq(2), &ChainHash([9; 32]), vec![9]);
+    for _ in 0..3 {
+        let actions = drain(&mut session, START);
+        let Some((call, after)) = fetch_of(&actions) else {
+            assert_eq!(delivered(&actions), [1, 2, 3]);
+            return;
+        };
+        let shown = [log[0].clone(), log[1].clone(), forged.clone()];
+        let behind = shown.iter().filter(|record| record.seq > after[0].1.seq).cloned();
+        let behind: Vec<_> = behind.collect();
+        session.handle_pages(START, call, Ok(vec![page(&behind, &forged, false)]));
+    }
+    let actions = drain(&mut session, START);
+    assert_eq!(delivered(&actions), [1, 2, 3]);
+}
+
+/// A parked owner gets everything behind its cursor when another record has come, and after a
+/// while in any case; not before.
+#[test]
+fn a_parked_owner_gets_everything_again_when_more_comes() {
+    let (mut session, log) = (connected(), records(1, 4));
+    session.handle_delivery(record(&log[0]));
+    drain(&mut session, START);
+    session.handle_delivery(record(&log[1]));
+    session.handled(START, &topic(1), Cursor::START, true);
+    let fetch = fetch_of(&drain(&mut session, START));
+    let (call, after) = fetch.expect("record 2 has come meanwhile");
+    assert_eq!(after[0].1, Cursor::START);
+    session.handle_pages(START, call, Ok(vec![page(&log[..2], &log[1], false)]));
+    assert_eq!(delivered(&drain(&mut session, START)), [1, 2]);
+    session.handled(START, &topic(1), Cursor::START, true);
+    assert_eq!(drain(&mut session, START), [], "nothing came");
+    let again = session.next_timeout().unwrap();
+    assert_eq!(again, START.plus_ms(60_000));
+    let (call, _) = fetch_of(&drain(&mut session, again)).expect("in any case after a while");
+    session.handle_pages(again, call, Ok(vec![page(&log[..2], &log[1], false)]));
+    assert_eq!(delivered(&drain(&mut session, again)), [1, 2]);
+    session.handled(again, &topic(1), log[1].cursor(), false);
+    assert_eq!(drain(&mut session, again), []);
+    assert_eq!(session.next_timeout(), None);
+}
+
+/// A parked owner behind whom nothing waits costs one look a minute, not a busy loop.
+#[test]
+fn a_parked_owner_at_the_end_of_its_log_does_not_spin() {
+    let (mut session, log) = (connected(), records(1, 1));
+    session.handle_delivery(record(&log[0]));
+    drain(&mut session, START);
+    session.handled(START, &topic(1), log[0].cursor(), true);
+    let mut now = START;
+    for _ in 0..3 {
+        assert_eq!(drain(&mut session, now), []);
+        let due = session.next_timeout().expect("it is looked after");
+        assert!(due > now, "time goes on");
+        now = due;
+    }
+}
+
+/// An owner that does not move without being parked had trouble: it is given its records again
+/// later, not at once.
+#[test]
+fn an_owner_in_trouble_is_tried_again_later() {
+    let (mut session, log) = (connected(), records(1, 2));
+    session.handle_delivery(record(&log[0]));
+    drain(&mut session, START);
+    session.handled(START, &topic(1), Cursor::START, false);
+    assert_eq!(drain(&mut session, START), [], "not at once");
+    assert!(!session.is_idle(), "it still has something to read");
+    let due = session.next_timeout().unwrap();
+    assert_eq!(due, START.plus_ms(1_000));
+    let (call, after) = fetch_of(&drain(&mut session, due)).unwrap();
+    assert_eq!(after[0].1, Cursor::START);
+    session.handle_pages(due, call, Ok(vec![page(&log[..1], &log[0], false)]));
+    assert_eq!(delivered(&drain(&mut session, due)), [1]);
+    session.handled(due, &topic(1), log[0].cursor(), false);
+    assert!(drain(&mut session, due).is_empty() && session.is_idle());
+}
+
+/// Lets the relay answer every fetch from this log, page by page, until nothing is asked at this
+/// time; gives what the owner got.
+fn answered(session: &mut Session, log: &[Record], now: Timestamp) -> Vec<u64> {
+    let mut given = Vec::new();
+    for _ in 0..1_000 {
+        let actions = drain(session, now);
+        given.extend(delivered(&actions));
+        let mut asked = false;
+        for action in actions {
+            let Action::Fetch { call, after, .. } = action else { continue };
+            asked = true;
+            let behind = log.iter().filter(|record| record.seq > after[0].1.seq);
+            let behind: Vec<_> = behind.take(100).cloned().collect();
+            let last = log.last().unwrap();
+            let more = behind.last().is_some_and(|record| record.seq < last.seq);
+            session.handle_pages(now, call, Ok(vec![page(&behind, last, more)]));
+        }
+        if !asked {
+            return given;
+        }
+    }
+    panic!("it asks for ever");
+}
+
+/// Scenario 24: whoever waits before a long stretch of log is shown it again at a pace, however
+/// much comes, and nobody else waits for that.
+#[test]
+fn much_behind_a_parked_owner_is_shown_at_a_pace() {
+    let (mut session, log) = (connected(), records(1, 1_010));
+    session.handle_delivery(head(1_000));
+    answered(&mut session, &log[..1_000], START);
+    session.handled(START, &topic(1), Cursor::START, true);
+    let given = answered(&mut session, &log[..1_000], START);
+    assert_eq!(given.len(), 1_000, "all that has come meanwhile, at once");
+    session.handled(START, &topic(1), Cursor::START, true);
+    let mut shown = 0;
+    for n in 1_000..1_010 {
+        session.handle_delivery(record(&log[n]));
+        shown += answered(&mut session, &log[..=n], START).len();
+        assert!(session.is_idle(), "others do not wait for it");
+    }
+    assert_eq!(shown, 0, "a thousand records are not read again for each that comes");
+    let due = session.next_timeout().unwrap();
+    assert_eq!(due, START.plus_ms(1_000), "a millisecond for each");
+    assert_eq!(answered(&mut session, &log, due).len(), 1_010);
+}
+
+/// Scenario 24: an owner that waits before more than it may be shown at once is not shown the same
+/// over and over, and whoever asks whether everything is read has an answer.
+#[test]
+fn more_than_a_parked_owner_may_see_is_not_read_over_and_over() {
+    let mut limits = SessionLimits::default();
+    limits.parked_records = 150;
+    let (mut session, log) = (connected_with(limits), records(1, 400));
+    session.handle_delivery(head(400));
+    answered(&mut session, &log, START);
+    session.handled(START, &topic(1), Cursor::START, true);
+    let given = answered(&mut session, &log, START);
+    assert!((150..=250).contains(&given.len()), "{}", given.len());
+    session.handled(START, &topic(1), Cursor::START, true);
+    assert_eq!(answered(&mut session, &log, START), [0_u64; 0]);
+    assert!(session.is_idle());
+    assert_eq!(session.next_timeout(), Some(START.plus_ms(60_000)), "only in case time decides");
+}
+
+/// Scenario 82: long records count as well: an owner that is busy has no hundreds of them kept.
+#[test]
+fn what_is_kept_for_a_busy_owner_is_bounded_in_bytes() {
+    let mut limits = SessionLimits::default();
+    limits.held_bytes = 10_000;
+    let mut session = connected_with(limits);
+    let mut cursor = Cursor::START;
+    for seq in 1..=20 {
+        let payload = vec![1; 3_000];
+        let long = Record::chained(&topic(1), Seq(seq), cursor.seq, &cursor.hash, payload);
+        cursor = long.cursor();
+        session.handle_delivery(record(&long));
+        drain(&mut session, START);
+    }
+    // The first is with its owner.
+    session.handled(START, &topic(1), Cursor::START, false);
+    let mut session_kept = 0;
+    for action in drain(&mut session, START) {
+        if let Action::Deliver { records, .. } = action {
+            session_kept += records.len();
+        }
+    }
+    assert!(session_kept <= 4, "{session_kept}");
+}
