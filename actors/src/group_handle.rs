@@ -48,16 +48,20 @@ impl GroupHandle {
     pub fn send(&self, content: impl Into<Vec<u8>>) -> Call<MessageId> {
         let mut key = [0; 16];
         match getrandom::fill(&mut key) {
-            Ok(()) => self.send_once(key, content),
+            Ok(()) => self.hand_in(key, content.into(), false),
             Err(_) => Call::ready(Err(Error::Entropy)),
         }
     }
 
     /// As [`GroupHandle::send`], with an idempotency key of the application's: the same key and
-    /// content, while the message has no place in the log, is no second message.
+    /// content from this installation is no second message, however often and late it is sent
+    /// again, as long as the store has the first.
     pub fn send_once(&self, key: [u8; 16], content: impl Into<Vec<u8>>) -> Call<MessageId> {
-        let content = content.into();
-        self.command(|reply| Command::Send { key, content, reply })
+        self.hand_in(key, content.into(), true)
+    }
+
+    fn hand_in(&self, key: [u8; 16], content: Vec<u8>, once: bool) -> Call<MessageId> {
+        self.command(|reply| Command::Send { key, content, once, reply })
     }
 
     /// Wishes to add inboxes, or installations of inboxes that are in the group and have none

@@ -11,11 +11,14 @@ use std::{
 
 use conclave_core::{
     delivery::PublishOutcome,
-    group::{Candidate, Group, Taken},
+    group::{Candidate, Group, Taken, find_message},
     step::{Durable, Step},
     store::StoreError,
 };
-use conclave_proto::{InboxId, IntentId, MessageId, Record, Seq, Timestamp, TransmitId};
+use conclave_proto::{
+    InboxId, IntentId, MessageId, Record, Seq, Timestamp, TransmitId,
+    message::{Body, message_id},
+};
 
 use crate::{
     call::{Reply, give},
@@ -53,12 +56,30 @@ pub(crate) enum GroupInput {
 
 /// What an application wants of a group.
 pub(crate) enum Command {
-    Send { key: [u8; 16], content: Vec<u8>, reply: Reply<MessageId> },
-    Add { who: Vec<Candidate>, reply: Reply<IntentId> },
-    Remove { who: Vec<InboxId>, reply: Reply<IntentId> },
-    UpdateKeys { reply: Reply<IntentId> },
-    View { reply: Reply<Arc<GroupView>> },
-    Settle { reply: Reply<()> },
+    /// With `once`, a message that has its place already is not sent again.
+    Send {
+        key: [u8; 16],
+        content: Vec<u8>,
+        once: bool,
+        reply: Reply<MessageId>,
+    },
+    Add {
+        who: Vec<Candidate>,
+        reply: Reply<IntentId>,
+    },
+    Remove {
+        who: Vec<InboxId>,
+        reply: Reply<IntentId>,
+    },
+    UpdateKeys {
+        reply: Reply<IntentId>,
+    },
+    View {
+        reply: Reply<Arc<GroupView>>,
+    },
+    Settle {
+        reply: Reply<()>,
+    },
 }
 
 type Continuation = Box<dyn FnOnce(&mut GroupRole, Result<Durable, StoreError>) + Send>;
@@ -202,8 +223,16 @@ impl GroupRole {
     fn command(&mut self, command: Command) {
         let now = self.shared.now();
         match command {
-            Command::Send { key, content, reply } => {
-                self.verb(reply, |group| Ok(group.send(now, key, content)?));
+            Command::Send { key, content, once, reply } => {
+                let body = Body::Content(content);
+                match if once { self.sent_before(&key, &body) } else { Ok(None) } {
+                    Ok(Some(id)) => give(reply, Ok(id)),
+                    Ok(None) => {
+                        let Body::Content(content) = body;
+                        self.verb(reply, |group| Ok(group.send(now, key, content)?));
+                    }
+                    Err(error) => give(reply, Err(error)),
+                }
             }
             Command::Add { who, reply } => self.verb(reply, |group| Ok(group.add(now, who)?)),
             Command::Remove { who, reply } => self.verb(reply, |group| Ok(group.remove(now, who)?)),
@@ -223,6 +252,15 @@ impl GroupRole {
                 self.show();
             }
         }
+    }
+
+    /// The id of an own message that has its place, by the store. Of those whose step is still with
+    /// the writer the value knows.
+    fn sent_before(&self, key: &[u8; 16], body: &Body) -> Result<Option<MessageId>, Error> {
+        let Some(installation) = self.shared.installation.get() else { return Ok(None) };
+        let id = message_id(&self.slot.id, &installation.id(), key, body);
+        let place = find_message(&*self.shared.store, self.slot.id, id)?;
+        Ok(place.map(|_| id))
     }
 
     /// Does what the application wants, and answers when it is stored.
@@ -400,6 +438,7 @@ impl GroupRole {
 
 impl Role for GroupRole {
     fn run(&mut self) -> Next {
+        let _inside = tracing::debug_span!("group", id = ?self.slot.id).entered();
         match catch_unwind(AssertUnwindSafe(|| self.turn())) {
             Ok(next) => {
                 self.lost = false;

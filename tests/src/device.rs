@@ -369,7 +369,9 @@ impl<S: Store> Device<S> {
         if !before.is_removed() && group.standing().is_removed() {
             let end = Some(match before {
                 Standing::Stuck { at, .. } => at,
-                Standing::Member | Standing::Removed { .. } => group.cursor().seq,
+                Standing::Member | Standing::Removed { .. } | Standing::Forked { .. } => {
+                    group.cursor().seq
+                }
             });
             if let Some(last) = self.memberships.entry(id).or_default().last_mut() {
                 last.end = end;

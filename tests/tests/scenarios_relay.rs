@@ -3,7 +3,7 @@
 
 use conclave_core::{
     delivery::{Event, Parked, Rejection, WelcomeRejection},
-    group::Taken,
+    group::{Standing, Taken},
 };
 use conclave_proto::{Cursor, Record, Topic};
 use conclave_testkit::{
@@ -193,11 +193,27 @@ fn two_histories_are_never_mixed() {
         panic!("a record of another history was taken: {taken:?}");
     };
     assert_eq!(at, behind[0].seq);
+    // It waits, says so once, and sends nothing into a log that others may not see.
+    let forked = |world: &World| {
+        let told = world.devices[1].events.iter().filter(|event| {
+            matches!(event, Event::Parked { reason: Parked::OtherHistory { .. }, .. })
+        });
+        told.count()
+    };
+    assert_eq!(world.devices[1].groups[&group].standing(), Standing::Forked { at });
+    assert_eq!(forked(&world), 1);
+    let step = world.devices[1].groups.get_mut(&group).unwrap().handle_records(now, &behind);
+    world.devices[1].drive(step).unwrap();
+    assert_eq!(forked(&world), 1);
+    assert_eq!(world.send(1, group, b"to whom?"), None);
+    world.devices[1].reload(group);
+    assert_eq!(world.devices[1].groups[&group].standing(), Standing::Forked { at });
     // Relinked to fit this half's chain, its content still belongs to the other history.
     let forged = relink(&topic, cursor, behind.into_iter().map(|r| r.payload).collect());
     assert_eq!(world.devices[1].handle_batch(now, group, &forged), forged.len());
     assert_eq!(world.rejections(1, Rejection::Undecryptable), 1);
     assert_eq!(world.timeline(1, group).len(), 3, "nothing of it is shown");
+    assert_eq!(world.devices[1].groups[&group].standing(), Standing::Member, "it goes on");
 }
 
 /// Scenarios 8 and 99: stored, but the relay says that it never will be. The log decides.

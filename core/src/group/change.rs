@@ -74,10 +74,10 @@ impl Group {
             return Err(ChangeError::Misuse("only members can be removed"));
         }
         if who.contains(&self.installation.inbox()) {
-            return Err(ChangeError::Misuse("nobody removes the own inbox: leave instead"));
+            return Err(ChangeError::Misuse("nobody can remove the own inbox"));
         }
         if who.iter().any(|inbox| self.state.settings().super_admins.contains(inbox)) {
-            return Err(ChangeError::NotAllowed);
+            return Err(ChangeError::Protected);
         }
         self.wish(now, Wish::Remove(who))
     }
@@ -108,6 +108,9 @@ impl Group {
             }
             Standing::Stuck { removal: false, .. } => {
                 return Err(ChangeError::Parked(Parked::Undecidable));
+            }
+            Standing::Forked { at } => {
+                return Err(ChangeError::Parked(Parked::OtherHistory { at }));
             }
             Standing::Member => {}
         }

@@ -222,6 +222,7 @@ impl Group {
             senders: BTreeMap::new(),
             trail: VecDeque::new(),
             published: BTreeMap::new(),
+            landed: VecDeque::new(),
             said: BTreeMap::new(),
             look_again: Timestamp(0),
             draft: Draft::default(),

@@ -97,6 +97,8 @@ pub enum ChangeError {
     Parked(Parked),
     /// The group's policy does not let this inbox do it.
     NotAllowed,
+    /// Super-admins cannot be removed, whatever the policy says.
+    Protected,
     /// Nobody named, somebody who is (or is not) there already, or a log that founds no inbox.
     Misuse(&'static str),
     /// The group requires post-quantum Welcomes, and this installation has no X-Wing key (S8).
@@ -125,6 +127,7 @@ impl std::fmt::Display for ChangeError {
             Self::NotMember => f.write_str("not a member of the group"),
             Self::Parked(_) => f.write_str("the group cannot follow its log for now"),
             Self::NotAllowed => f.write_str("the group's policy does not allow it"),
+            Self::Protected => f.write_str("super-admins cannot be removed"),
             Self::Misuse(what) => f.write_str(what),
             Self::NotPostQuantum(id) => {
                 write!(f, "{id:?} has no post-quantum key and the group requires one")
@@ -145,6 +148,7 @@ impl std::error::Error for ChangeError {
             Self::NotMember
             | Self::Parked(_)
             | Self::NotAllowed
+            | Self::Protected
             | Self::Misuse(_)
             | Self::NotPostQuantum(_)
             | Self::TooManyLeaves { .. }
@@ -162,6 +166,7 @@ impl ChangeError {
             Self::Entropy(_) => Class::Blocked(BlockedOn::Entropy),
             Self::NotMember => Class::Blocked(BlockedOn::Readd),
             Self::NotAllowed
+            | Self::Protected
             | Self::Misuse(_)
             | Self::NotPostQuantum(_)
             | Self::TooManyLeaves { .. }

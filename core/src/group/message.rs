@@ -73,6 +73,10 @@ impl Group {
             }
             Ok(()) => {
                 self.unqueue(number);
+                self.landed.push_back(message.id);
+                if self.landed.len() > super::LANDED {
+                    self.landed.pop_front();
+                }
                 if let Ok(payload) = Payload::decode(&message.payload) {
                     self.store_message(record.seq, epoch, own, payload, true);
                 }

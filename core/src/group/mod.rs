@@ -31,8 +31,8 @@ use std::{
 };
 
 use conclave_proto::{
-    ChainHash, Cursor, Epoch, GroupId, InstallationId, IntentId, Seq, Timestamp, Topic, TransmitId,
-    codec::Wire, group::LeafCredential,
+    ChainHash, Cursor, Epoch, GroupId, InstallationId, IntentId, MessageId, Seq, Timestamp, Topic,
+    TransmitId, codec::Wire, group::LeafCredential,
 };
 
 pub use change::Candidate;
@@ -42,7 +42,7 @@ pub use error::{ChangeError, LoadError, SendError};
 pub use held::Held;
 pub use parked::Standing;
 pub use receive::Taken;
-pub use stored::{StoredMessage, read_message, read_messages};
+pub use stored::{StoredMessage, find_message, read_message, read_messages};
 
 use crate::{
     config::Limits,
@@ -81,6 +81,9 @@ pub struct Group {
     trail: VecDeque<(Seq, ChainHash)>,
     /// When own commits were last given to the driver; starts over with a load.
     published: BTreeMap<TransmitId, Timestamp>,
+    /// Own messages that got their places since the load, the last ones: who sends one again may not
+    /// have heard of it yet.
+    landed: VecDeque<MessageId>,
     /// What the relay said of own messages, since the load: they are published again then, and it
     /// says so again.
     said: BTreeMap<TransmitId, Said>,
@@ -99,6 +102,9 @@ struct Draft {
     /// The library failed in the middle of a batch: nothing of the step may be used.
     broken: bool,
 }
+
+/// How many own messages that got their places are remembered.
+const LANDED: usize = 256;
 
 /// How many chain hashes are remembered.
 const TRAIL: usize = 512;

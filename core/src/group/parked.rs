@@ -34,6 +34,12 @@ pub enum Standing {
         /// The commit that removed it: an older Welcome is a replayed one.
         at: Seq,
     },
+    /// The relay shows another log than it showed before; no own commits and messages until it
+    /// shows the log again that the group has read.
+    Forked {
+        /// The first record that does not extend the log.
+        at: Seq,
+    },
 }
 
 impl Standing {
@@ -49,6 +55,7 @@ impl Standing {
         match self {
             Self::Stuck { removal: true, .. } => Some(Parked::Removal),
             Self::Stuck { removal: false, .. } => Some(Parked::Undecidable),
+            Self::Forked { at } => Some(Parked::OtherHistory { at }),
             Self::Member | Self::Removed { .. } => None,
         }
     }
@@ -77,6 +84,24 @@ impl Group {
         let reason = if removal { Parked::Removal } else { Parked::Undecidable };
         self.event(Event::Parked { group: self.id, reason });
         reason
+    }
+
+    /// The next record does not extend the log. That is told once.
+    pub(super) fn fork(&mut self, at: Seq) -> Parked {
+        let reason = Parked::OtherHistory { at };
+        if self.meta.standing == Standing::Member {
+            self.meta().standing = Standing::Forked { at };
+            self.event(Event::Parked { group: self.id, reason });
+        }
+        reason
+    }
+
+    /// The next record extends the log, perhaps again.
+    pub(super) fn follow(&mut self) {
+        if matches!(self.meta.standing, Standing::Forked { .. }) {
+            self.meta().standing = Standing::Member;
+            self.event(Event::Resumed { group: self.id });
+        }
     }
 
     /// Looks whether a parked group can go on. `Some` says why it still waits.

@@ -73,8 +73,9 @@ impl Group {
             return Err(Parked::MissingRecords { at: record.seq });
         }
         if !record.follows(&self.topic, cursor.seq, &cursor.hash) {
-            return Err(Parked::OtherHistory { at: record.seq });
+            return Err(self.fork(record.seq));
         }
+        self.follow();
         if self.meta.standing.is_removed() {
             self.reject(record.seq, Rejection::NotMember);
         } else {

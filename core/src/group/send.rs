@@ -16,8 +16,9 @@ use crate::{delivery::Parked, mls::MlsError, padding, step::Step};
 impl Group {
     /// Sends a message. The answer is its id; an event tells when it has its place in the log.
     ///
-    /// The idempotency key belongs to the message: sending the same key and content again, while
-    /// it waits, gives the same id and no second message.
+    /// The idempotency key belongs to the message: sending the same key and content again gives
+    /// the same id and no second message, while it waits and when it got its place since this
+    /// value was loaded. Of earlier ones [`find_message`](super::find_message) knows.
     ///
     /// It is stored at once and encrypted as soon as may be. The first message of an installation,
     /// and the first after three months, waits for a path update (S5). After a change of the epoch
@@ -37,7 +38,8 @@ impl Group {
         let body = Body::Content(content);
         let id = message_id(&self.id, &self.installation.id(), &key, &body);
         self.begin()?;
-        if self.outbox.values().any(|outgoing| outgoing.message().is_some_and(|m| m.id == id)) {
+        let waits = self.outbox.values().any(|out| out.message().is_some_and(|m| m.id == id));
+        if waits || self.landed.contains(&id) {
             return Ok(self.end(id));
         }
         let payload = self.next_payload(now, key, body).encode();
@@ -64,6 +66,9 @@ impl Group {
             }
             Standing::Stuck { removal: false, .. } => {
                 return Err(SendError::Parked(Parked::Undecidable));
+            }
+            Standing::Forked { at } => {
+                return Err(SendError::Parked(Parked::OtherHistory { at }));
             }
             Standing::Member => {}
         }

@@ -218,6 +218,21 @@ pub fn read_message(
     value.map(|value| StoredMessage::decode(&value).map_err(|_| StoreError::Corrupt)).transpose()
 }
 
+/// Where the message with this id stands in the log, if the store has it.
+///
+/// # Errors
+/// [`StoreError`]; [`StoreError::Corrupt`] if the stored bytes do not decode.
+pub fn find_message(
+    store: &dyn Store,
+    group: GroupId,
+    id: MessageId,
+) -> Result<Option<Seq>, StoreError> {
+    let key = Key::new(group.0, &Place::MessageId(&id).order());
+    let Some(value) = store.get(Table::Message, &key)? else { return Ok(None) };
+    let bytes = value.try_into().map_err(|_| StoreError::Corrupt)?;
+    Ok(Some(Seq(u64::from_be_bytes(bytes))))
+}
+
 /// Reads stored messages of a group behind a place in its log, at most `limit`, in log order.
 ///
 /// # Errors

@@ -59,7 +59,9 @@ impl Held {
             // The Welcome's own commit is evidence that a removal before it was followed.
             Standing::Member | Standing::Stuck { removal: true, .. } => true,
             // Reading on does not help here: waiting for it would block later Welcomes for ever.
-            Standing::Stuck { removal: false, .. } | Standing::Removed { .. } => false,
+            Standing::Stuck { removal: false, .. }
+            | Standing::Removed { .. }
+            | Standing::Forked { .. } => false,
         };
         settles && self.cursor.seq < start.seq
     }
@@ -252,7 +254,9 @@ impl KeyRing {
             match held.standing {
                 Standing::Removed { at } if opened.pointer.start.seq > at => {}
                 Standing::Removed { .. } => return Err(Reason::Replayed),
-                Standing::Member | Standing::Stuck { .. } => return Err(Reason::AlreadyMember),
+                Standing::Member | Standing::Stuck { .. } | Standing::Forked { .. } => {
+                    return Err(Reason::AlreadyMember);
+                }
             }
         }
         opened.check_log(gathered.commit.as_ref())?;
