@@ -42,6 +42,9 @@ pub enum Told {
 /// All events lie in one scope; their number is the order.
 const SCOPE: [u8; 16] = *b"conclave events.";
 
+/// In the place of the last event that is gone: numbers go on behind it, also if no other is left.
+const FORGOTTEN: &[u8] = &[];
+
 /// Events that one read takes from the store.
 const BATCH: usize = 256;
 
@@ -100,14 +103,14 @@ impl EventLog {
         most: u64,
     ) -> Result<Self, StoreError> {
         let (mut first, mut last) = (None, None);
-        for (direction, found) in
-            [(Direction::Forward, &mut first), (Direction::Reverse, &mut last)]
-        {
-            store.scan(Table::Event, Range::scope(SCOPE), direction, &mut |key, _| {
-                *found = number(key);
-                ControlFlow::Break(())
-            })?;
-        }
+        store.scan(Table::Event, Range::scope(SCOPE), Direction::Forward, &mut |key, value| {
+            first = number(key).map(|number| number + u64::from(value == FORGOTTEN));
+            ControlFlow::Break(())
+        })?;
+        store.scan(Table::Event, Range::scope(SCOPE), Direction::Reverse, &mut |key, _| {
+            last = number(key);
+            ControlFlow::Break(())
+        })?;
         let last = last.unwrap_or_default();
         Ok(Self {
             store,
@@ -171,9 +174,14 @@ impl EventLog {
     pub(crate) fn forget(self: &Arc<Self>, upto: EventCursor) {
         let upto = upto.0.min(self.visible.load(Ordering::SeqCst));
         let first = self.first.fetch_max(upto + 1, Ordering::SeqCst);
-        let gone =
-            (first..=upto).map(|number| Write::Delete { table: Table::Event, key: key(number) });
-        let gone: Vec<Write> = gone.collect();
+        if first > upto {
+            return;
+        }
+        // Also what stands for those that were forgotten before.
+        let gone = (first.saturating_sub(1)..upto)
+            .map(|number| Write::Delete { table: Table::Event, key: key(number) });
+        let put = Write::Put { table: Table::Event, key: key(upto), value: FORGOTTEN.to_vec() };
+        let gone: Vec<Write> = gone.chain([put]).collect();
         for part in gone.chunks(1_024) {
             let lineage = Lineage { owner: SCOPE, load: upto };
             let step = Step::new(lineage, part.to_vec(), Effects::default(), ());
@@ -187,9 +195,8 @@ impl EventLog {
     /// Events behind a place, in order; what is not to be seen yet does not show.
     pub(crate) fn read(&self, after: EventCursor) -> Result<Vec<Told>, StoreError> {
         let visible = self.visible.load(Ordering::SeqCst);
-        let first = self.first.load(Ordering::SeqCst);
-        if after.0 + 1 < first {
-            return Ok(vec![Told::Lagged(EventCursor(first - 1))]);
+        if let Some(lagged) = self.lagged(after) {
+            return Ok(vec![lagged]);
         }
         if after.0 >= visible {
             return Ok(Vec::new());
@@ -204,11 +211,21 @@ impl EventLog {
             }
             if found.len() < BATCH { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
+        // Some may have been given up while the store was read.
+        if let Some(lagged) = self.lagged(after) {
+            return Ok(vec![lagged]);
+        }
         if found.is_empty() {
             // Only holes: step over them.
             found.push(Told::Lagged(EventCursor(visible)));
         }
         Ok(found)
+    }
+
+    /// What a reader behind that place hears first if the next event is gone.
+    fn lagged(&self, after: EventCursor) -> Option<Told> {
+        let first = self.first.load(Ordering::SeqCst);
+        (after.0 + 1 < first).then(|| Told::Lagged(EventCursor(first - 1)))
     }
 
     /// The place behind the newest event.

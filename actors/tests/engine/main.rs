@@ -10,7 +10,8 @@ macro_rules! suite {
     ($driver:ident: $start:expr) => {
         mod $driver {
             suite! { @tests $start;
-                talk: people_talk, events_go_on_where_they_were_left, calls_come_from_anywhere,
+                talk: people_talk, events_go_on_where_they_were_left,
+                    places_of_forgotten_events_are_not_used_again, a_key_is_for_one_message, calls_come_from_anywhere,
                     members_come_and_go, two_devices_of_one_person, many_groups_at_once,
                     a_group_that_sleeps_wakes_up, wallets_found_inboxes, the_view_needs_no_queue,
                     old_events_are_given_up;

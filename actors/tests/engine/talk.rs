@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use conclave::{AccountKey, Event, EventCursor, Told, core::store::Store};
+use conclave::{
+    AccountKey, Event, EventCursor, Seq, Told, core::store::Store, proto::message::Body,
+};
 use conclave_store_memory::MemoryStore;
 
 use crate::town::{
@@ -58,6 +60,53 @@ pub(crate) fn events_go_on_where_they_were_left(driver: NewDriver<'_>) {
     again.forget_events(events.cursor());
     let first = again.events(EventCursor(0)).try_event().unwrap();
     assert_eq!(first, Some(Told::Lagged(events.cursor())));
+}
+
+/// E8: who has read and forgotten everything hears what comes next, also over a restart: places in
+/// the log of events are not used again.
+pub(crate) fn places_of_forgotten_events_are_not_used_again(driver: NewDriver<'_>) {
+    let town = Town::new(driver);
+    let (people, groups) = town.group_of(2);
+    let mut engine = people[1].engine.clone();
+    for round in 1..=3 {
+        let mut events = engine.events(engine.last_event());
+        groups[0].send(format!("news {round}")).wait().unwrap();
+        let heard = loop {
+            let told = within(events.next_event()).unwrap().unwrap();
+            if let Told::Event(_, Event::Message { group, seq, .. }) = told {
+                break engine.group(group).unwrap().messages(Seq(seq.0 - 1), 1).unwrap();
+            }
+        };
+        let Body::Content(content) = &heard[0].1.body;
+        assert_eq!(*content, format!("news {round}").into_bytes());
+        let kept = engine.last_event();
+        engine.forget_events(kept);
+        engine.shut_down();
+        engine = town.engine_on(Arc::clone(&people[1].store), quick());
+        assert_eq!(engine.last_event(), kept, "round {round}");
+        assert_eq!(engine.events(kept).try_event().unwrap(), None);
+        let first = engine.events(EventCursor(0)).try_event().unwrap();
+        assert_eq!(first, Some(Told::Lagged(kept)));
+    }
+}
+
+/// G11: the same words under the same key are one message, before it has its place, afterwards,
+/// and after a restart; other words are another.
+pub(crate) fn a_key_is_for_one_message(driver: NewDriver<'_>) {
+    let town = Town::new(driver);
+    let (people, groups) = town.group_of(2);
+    let key = [7; 16];
+    let id = groups[0].send_once(key, "once").wait().unwrap();
+    assert_eq!(groups[0].send_once(key, "once").wait().unwrap(), id);
+    settle(&groups[0]);
+    assert_eq!(groups[0].send_once(key, "once").wait().unwrap(), id);
+    people[0].engine.shut_down();
+    let again = town.engine_on(Arc::clone(&people[0].store), quick());
+    let group = again.group(groups[0].id()).unwrap();
+    assert_eq!(group.send_once(key, "once").wait().unwrap(), id);
+    assert_ne!(group.send_once(key, "twice").wait().unwrap(), id);
+    settle(&group);
+    assert_eq!(read(&people[1], &groups[1], 2), [b"once".to_vec(), b"twice".to_vec()]);
 }
 
 /// Calls come from a plain thread and from inside of a runtime of the application's.
