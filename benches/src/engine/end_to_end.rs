@@ -40,7 +40,7 @@ pub fn end_to_end(messages: usize) -> EndToEnd {
     let relay = Relay::start(logs.expect("the disk works"));
     let device = |name| {
         let store = RedbStore::with_backend(file(name)).expect("the disk works");
-        person(store, RelayAddress::pinned(relay.address, relay.fingerprint).remote())
+        person(store, RelayAddress::pinned(relay.address.into(), relay.fingerprint).remote())
     };
     let ((sender, _), (receiver, inbox)) = (device("sender"), device("receiver"));
     let group = sender.create_group(GroupConfig::default()).wait().expect("it is stored");

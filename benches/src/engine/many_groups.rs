@@ -61,7 +61,7 @@ pub fn open_with_many_groups(groups: usize, program: &Path) -> Opened {
 }
 
 fn make_groups(count: usize, relay: &Relay, file: &Path) {
-    let remote = || RelayAddress::pinned(relay.address, relay.fingerprint).remote();
+    let remote = || RelayAddress::pinned(relay.address.into(), relay.fingerprint).remote();
     // Somebody with a key package, who is away.
     let (other, inbox) = person(MemoryStore::new(), remote());
     other.shut_down();
