@@ -2,11 +2,12 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use conclave::quic::HostPort;
 
 /// End-to-end encrypted groups: a demonstration, a relay, and a client.
 #[derive(Debug, Parser)]
-#[command(name = "conclave", version, after_help = OVERVIEW, disable_help_subcommand = true)]
+#[command(name = "conclave", version, after_help = OVERVIEW)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -15,11 +16,22 @@ pub(crate) struct Arguments {
     pub(crate) json: bool,
 }
 
+/// The command line without what only programs use, for completions.
+pub(crate) fn shown() -> clap::Command {
+    let all = Arguments::command();
+    let commands = all.get_subcommands().filter(|command| !command.is_hide_set()).cloned();
+    // The command `help` would name all of them again.
+    clap::Command::new("conclave")
+        .disable_help_subcommand(true)
+        .args(all.get_arguments().cloned())
+        .subcommands(commands)
+}
+
 const OVERVIEW: &str = "\
 First steps:
   conclave demo                        see it work, in some seconds
   conclave relay                       start a relay; it prints its address and certificate
-  conclave init --relay ADDRESS --fingerprint HEX
+  conclave init --relay HOST:PORT --fingerprint HEX
   conclave whoami                      prints your inbox, for others to add you
   conclave group create
   conclave group add GROUP INBOX
@@ -30,7 +42,8 @@ The data folder is ./conclave-data, or CONCLAVE_DATA, or --data. RUST_LOG=debug 
 
 Exit status: 0 done; 1 failed, or a check did; 2 wrong command line; 3 the data folder cannot be
 used (another process has it, or nothing is in it); 4 the relay cannot be reached in time, or is
-not the one that is trusted; 5 no such group or inbox, or the group does not allow it.";
+not the one that is trusted; 5 no such group or inbox, or what was asked for is not allowed, too
+much, or not signed.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -41,7 +54,7 @@ pub(crate) enum Command {
     /// Make this data folder an installation of an inbox, which is founded if need be
     Init(InitArgs),
     /// Print inbox, installation and account
-    Whoami(ClientArgs),
+    Whoami(FolderArgs),
     /// Create, change and show groups
     #[command(subcommand)]
     Group(GroupCommand),
@@ -50,6 +63,10 @@ pub(crate) enum Command {
     /// Print the messages of a group
     Read(ReadArgs),
     /// Print what happens in all groups, until Ctrl-C
+    #[command(
+        after_help = "Begins with what has happened since it ran last, and prints nothing twice. \
+                            Messages stay: `conclave read` prints them as well."
+    )]
     Listen(ClientArgs),
     /// Talk in a group: each line is a message, until the end of input (Ctrl-D) or Ctrl-C
     Chat(InGroupArgs),
@@ -116,7 +133,7 @@ pub(crate) enum Accounts {
 
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "\
-Logs and certificate are kept in the folder, so that address and certificate stay over restarts.
+Logs and certificate are kept in the folder, so that both stay over restarts.
 Ctrl-C or SIGTERM end it cleanly.
 
 Examples:
@@ -132,12 +149,19 @@ pub(crate) struct RelayArgs {
     pub(crate) data: PathBuf,
 }
 
-/// Where the installation is, and how long to wait for the relay.
+/// Where the installation is.
 #[derive(Clone, Debug, Args)]
-pub(crate) struct ClientArgs {
+pub(crate) struct FolderArgs {
     /// The data folder
     #[arg(long, env = "CONCLAVE_DATA", default_value = "./conclave-data", value_name = "FOLDER")]
     pub(crate) data: PathBuf,
+}
+
+/// Where the installation is, and how long to wait for the relay.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ClientArgs {
+    #[command(flatten)]
+    pub(crate) folder: FolderArgs,
     /// Seconds to wait for the relay
     #[arg(long, default_value_t = 20, value_name = "SECONDS")]
     pub(crate) timeout: u64,
@@ -156,9 +180,9 @@ Examples:
   conclave init … --account 0xADDRESS --sign-with 'my-wallet sign --stdin'
       The command gets the text to sign on its input and prints the signature in hex.")]
 pub(crate) struct InitArgs {
-    /// The relay's address
-    #[arg(long, value_name = "ADDRESS")]
-    pub(crate) relay: SocketAddr,
+    /// The relay's address and port, like 192.0.2.7:4433 or relay.example:4433
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) relay: HostPort,
     /// The relay's certificate, as it prints it
     #[arg(long, value_name = "HEX")]
     pub(crate) fingerprint: String,
@@ -278,7 +302,7 @@ pub(crate) struct ReadArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum StoreCommand {
     /// Print records and bytes of each table
-    Info(ClientArgs),
+    Info(FolderArgs),
 }
 
 #[derive(Clone, Debug, Args)]
@@ -288,7 +312,7 @@ pub(crate) struct MemberArgs {
     pub(crate) data: PathBuf,
     /// The relay's address
     #[arg(long)]
-    pub(crate) relay: SocketAddr,
+    pub(crate) relay: HostPort,
     /// The relay's certificate
     #[arg(long)]
     pub(crate) fingerprint: String,

@@ -14,6 +14,8 @@ use conclave_store_redb::OpenError as StoreOpenError;
 /// Exit statuses; they stay what they are, for scripts. 2 is for a wrong command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
+    /// Nobody reads the output any more: there is nothing to say, and nothing went wrong.
+    Unread = 0,
     /// It failed, or a check did.
     Failed = 1,
     /// The command line is wrong, as when the parser finds it so.
@@ -32,11 +34,18 @@ pub(crate) struct Failure {
     pub(crate) exit: Exit,
     text: String,
     hint: Option<String>,
+    /// Whether the output says it already, or nobody reads it.
+    pub(crate) silent: bool,
 }
 
 impl Failure {
     pub(crate) fn new(exit: Exit, text: impl Into<String>) -> Self {
-        Self { exit, text: text.into(), hint: None }
+        Self { exit, text: text.into(), hint: None, silent: false }
+    }
+
+    /// One that is not to be printed, only to be the exit status.
+    pub(crate) fn silent(exit: Exit) -> Self {
+        Self { silent: true, ..Self::new(exit, "") }
     }
 
     /// What to do about it.
@@ -116,17 +125,29 @@ impl From<conclave::Error> for Failure {
                     "Compare --relay and --fingerprint with what the relay prints when it starts.",
                 ),
             conclave::Error::Transport(error) => Self::relay(error)
-                .hint("Is it running, and is its address the one that was given to init?"),
+                .hint("Is it running, and is --relay of `conclave init` what it prints when it starts?"),
             conclave::Error::NoPackages(_) => {
-                Self::new(Exit::Refused, text).hint("It has to run `conclave init` or `sync` once.")
+                Self::new(Exit::Refused, text).hint(
+                "Its owner has to run the program once, for instance `conclave group list`.",
+            )
             }
             conclave::Error::UnknownInbox(_) => Self::new(Exit::Refused, text)
                 .hint("Inboxes are printed by `conclave whoami` of their owner."),
             conclave::Error::NotRegistered => {
-                Self::new(Exit::Folder, text).hint("Run `conclave init` first.")
+                Self::new(Exit::Folder, "the data folder holds no installation")
+                    .hint("Run `conclave init` first, or name another folder with --data.")
+            }
+            conclave::Error::RegisteredElsewhere => {
+                Self::new(Exit::Folder, "the data folder belongs to another inbox already")
+                    .hint("Use another folder with --data, or the key that this one was made with.")
+            }
+            conclave::Error::Store(error) => error.into(),
+            conclave::Error::Send(SendError::TooLong { len, max }) => {
+                let text = format!("the message has {len} bytes, and {max} are allowed");
+                Self::new(Exit::Refused, text).hint("Send it in parts.")
             }
             conclave::Error::Change(ChangeError::NotAllowed) => Self::new(Exit::Refused, text)
-                .hint("Its policy leaves that to admins; see `conclave group create --open`."),
+                .hint("Its policy leaves that to admins, as that of groups does that were not made with --open."),
             conclave::Error::Send(SendError::Parked(Parked::Removal))
             | conclave::Error::Change(ChangeError::Parked(Parked::Removal)) => {
                 let text = "this installation was removed from the group, it seems";

@@ -2,18 +2,14 @@
 
 use std::{
     fs, io,
-    io::Write as _,
-    net::SocketAddr,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
-use conclave::{Engine, quic::RelayAddress};
+use conclave::quic::{HostPort, RelayAddress};
 use conclave_store_redb::RedbStore;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    counting::CountingStore,
     failure::{Exit, Failure},
     hex,
 };
@@ -25,7 +21,8 @@ pub(crate) struct Folder(PathBuf);
 /// What a folder remembers besides the store.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Settings {
-    pub(crate) relay: SocketAddr,
+    /// Host and port, as `init` got them.
+    pub(crate) relay: String,
     pub(crate) fingerprint: String,
     /// The account that vouched for the installation.
     pub(crate) account: String,
@@ -33,20 +30,21 @@ pub(crate) struct Settings {
 
 impl Settings {
     pub(crate) fn relay(&self) -> Result<RelayAddress, Failure> {
-        relay_address(self.relay, &self.fingerprint)
+        let at = self.relay.parse::<HostPort>().map_err(|error| {
+            let text = format!("the relay in settings.json, {}, is not one: {error}", self.relay);
+            Failure::new(Exit::Folder, text)
+        })?;
+        relay_address(at, &self.fingerprint)
     }
 }
 
 /// A relay that is known by its certificate.
-pub(crate) fn relay_address(
-    address: SocketAddr,
-    fingerprint: &str,
-) -> Result<RelayAddress, Failure> {
+pub(crate) fn relay_address(at: HostPort, fingerprint: &str) -> Result<RelayAddress, Failure> {
     let fingerprint = hex::array(fingerprint).ok_or_else(|| {
         Failure::new(Exit::Usage, "the fingerprint is not one: 64 hex digits are needed")
             .hint("`conclave relay` prints it when it starts.")
     })?;
-    Ok(RelayAddress::pinned(address, fingerprint))
+    Ok(RelayAddress::pinned(at, fingerprint))
 }
 
 impl Folder {
@@ -78,7 +76,12 @@ impl Folder {
     /// What `init` has stored.
     pub(crate) fn settings(&self) -> Result<Settings, Failure> {
         match fs::read(self.settings_path()) {
-            Ok(bytes) => Ok(serde_json::from_slice(&bytes)?),
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| {
+                let path = self.settings_path();
+                let text = format!("{} is damaged: {error}", path.display());
+                Failure::new(Exit::Folder, text)
+                    .hint("`conclave init`, with the same key as before, writes it again.")
+            }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let path = self.0.display();
                 let text = format!("no installation in the data folder {path}");
@@ -105,34 +108,15 @@ impl Folder {
         self.0.join("settings.json")
     }
 
-    /// Opens the store, or makes it.
-    pub(crate) fn open_store(&self) -> Result<Arc<CountingStore<RedbStore>>, Failure> {
+    /// Opens the store that is there.
+    pub(crate) fn open_store(&self) -> Result<RedbStore, Failure> {
         let path = self.store_path();
-        let store = RedbStore::create_or_open(&path);
-        let store = store.map_err(|error| Failure::unopened(&path, &error))?;
-        Ok(Arc::new(CountingStore::new(store)))
+        RedbStore::open(&path).map_err(|error| Failure::unopened(&path, &error))
     }
 
-    /// Opens the engine over the store.
-    pub(crate) fn open_engine(
-        &self,
-        relay: RelayAddress,
-    ) -> Result<(Engine, Arc<CountingStore<RedbStore>>), Failure> {
-        let store = self.open_store()?;
-        let builder =
-            Engine::builder().shared_store(Arc::<CountingStore<RedbStore>>::clone(&store));
-        let engine = builder.delivery(relay.remote()).open()?;
-        Ok((engine, store))
+    /// Opens the store, or makes it.
+    pub(crate) fn make_store(&self) -> Result<RedbStore, Failure> {
+        let path = self.store_path();
+        RedbStore::create_or_open(&path).map_err(|error| Failure::unopened(&path, &error))
     }
-}
-
-/// Writes a secret to a file that does not exist yet and that only its owner may read.
-pub(crate) fn write_secret(path: &Path, text: &str) -> Result<(), Failure> {
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(path)?;
-    writeln!(file, "{text}")?;
-    Ok(file.sync_all()?)
 }

@@ -12,13 +12,14 @@ mod demo;
 mod failure;
 mod folder;
 mod hex;
+mod print;
 mod relay;
 mod signals;
 mod signer;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser as _};
+use clap::Parser as _;
 
 use args::{Arguments, Command};
 use failure::Failure;
@@ -30,8 +31,10 @@ fn main() -> ExitCode {
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            if json {
-                println!("{}", failure.json());
+            if failure.silent {
+                // Said already.
+            } else if json {
+                print::line_if_read(failure.json());
             } else {
                 eprintln!("error: {failure}");
             }
@@ -47,9 +50,9 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Member(args) => demo::member(&args),
         Command::Relay(args) => runtime()?.block_on(relay::run(args, json)),
         Command::Completions { shell } => {
-            let mut command = Arguments::command();
-            clap_complete::generate(shell, &mut command, "conclave", &mut std::io::stdout());
-            Ok(())
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut args::shown(), "conclave", &mut script);
+            print::line(String::from_utf8_lossy(&script).trim_end())
         }
         Command::Init(args) => client::init(&args, json),
         Command::Whoami(args) => client::whoami(&args, json),

@@ -21,6 +21,7 @@ use crate::{
     counting::CountingLink,
     failure::{Exit, Failure},
     hex::hex,
+    print::line_if_read,
 };
 
 /// A relay that runs until it is closed.
@@ -41,8 +42,11 @@ impl Relay {
         let host = Host::new(Service::new(store, RelayLimits::default()), HostLimits::default());
         let listener = Listener::bind(listen, &certificate).map_err(|error| {
             let why = std::error::Error::source(&error).map(ToString::to_string);
-            Failure::new(Exit::Relay, format!("{error}: {}", why.unwrap_or_default()))
-                .hint(format!("Is another program on {listen}? Choose another --listen."))
+            let text = format!("cannot listen on {listen}: {error}: {}", why.unwrap_or_default());
+            Failure::new(Exit::Relay, text).hint(
+                "--listen takes an address of this machine (or 0.0.0.0 for all) and a port that \
+                 no other program has.",
+            )
         })?;
         let relay = Self {
             address: listener.local_addr(),
@@ -118,18 +122,27 @@ fn unusable(folder: &Path, error: &std::io::Error) -> Failure {
 /// `conclave relay`: runs until somebody wants it to end.
 pub(crate) async fn run(args: RelayArgs, json: bool) -> Result<(), Failure> {
     let relay = Relay::start(&args.data, args.listen)?;
-    let fingerprint = hex(&relay.fingerprint);
+    let (address, fingerprint) = (relay.address, hex(&relay.fingerprint));
     if json {
-        let address = relay.address.to_string();
-        println!("{}", serde_json::json!({ "address": address, "fingerprint": fingerprint }));
+        let address = address.to_string();
+        line_if_read(serde_json::json!({ "address": address, "fingerprint": fingerprint }));
     } else {
-        println!("relay on {}", relay.address);
-        println!("certificate {fingerprint}");
-        println!();
-        println!("Clients join with:");
-        println!("  conclave init --relay {} --fingerprint {fingerprint}", relay.address);
+        line_if_read(format_args!(
+            "relay on {address}\ncertificate {fingerprint}\n\nClients join with:\n  \
+             conclave init --relay {} --fingerprint {fingerprint}",
+            as_clients_see(address)
+        ));
     }
     crate::signals::wanted_to_end().await;
     relay.close(FAREWELL).await;
     Ok(())
+}
+
+/// What clients connect to: a relay that listens on all addresses is found by one of them.
+fn as_clients_see(address: SocketAddr) -> String {
+    if address.ip().is_unspecified() {
+        format!("THIS-HOST:{}", address.port())
+    } else {
+        address.to_string()
+    }
 }

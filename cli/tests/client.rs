@@ -7,7 +7,7 @@ use std::{fs, time::Duration};
 
 use conclave::core::identity::WalletKey;
 use serde_json::Value;
-use support::{Folder, Relay, Running, done, run};
+use support::{Folder, Relay, Running, done, run, unread};
 
 fn texts(data: &str, group: &str) -> Vec<String> {
     let read = done(&["read", group, "--json", "--data", data]);
@@ -24,7 +24,7 @@ fn group_of_two(relay: &Relay, alice: &str, bob: &str) -> String {
     group
 }
 
-/// E1, R4: each command is a process of its own; what one has sent the other reads, in the same
+/// R1, R4: each command is a process of its own; what one has sent the other reads, in the same
 /// order, also over a restart of the relay on its folder.
 #[test]
 fn two_people_talk_and_the_relay_remembers() {
@@ -69,7 +69,7 @@ fn a_second_device_of_an_account_belongs_to_the_same_inbox() {
     assert_eq!(bobs["installations"].as_array().unwrap().len(), 2);
 }
 
-/// G4: who was removed reads nothing more, and is told so.
+/// G17: who was removed reads nothing more, and is told so.
 #[test]
 fn whoever_is_removed_reads_nothing_more() {
     let folder = Folder::new();
@@ -101,6 +101,110 @@ fn chat_sends_lines_and_prints_those_of_others() {
     chat.line_that(|line| line.contains("\"yes\""));
     assert!(chat.ended().success());
     assert_eq!(texts(&alice, &group), ["are you there?", "yes"]);
+}
+
+/// Whoever was invited a moment ago can answer with the first command.
+#[test]
+fn somebody_who_was_just_invited_can_send_at_once() {
+    let folder = Folder::new();
+    let (alice, bob) = (folder.join("alice"), folder.join("bob"));
+    let relay = Relay::start(&folder);
+    relay.init(&alice, &[]);
+    let inbox = relay.init(&bob, &[]);
+    let made = done(&["group", "create", "--json", "--data", &alice]).json();
+    let group = made[0]["group"].as_str().unwrap();
+    done(&["group", "add", group, &inbox, "--data", &alice]);
+    done(&["send", group, "thank you", "--data", &bob]);
+    assert_eq!(texts(&alice, group), ["thank you"]);
+    let founder = done(&["whoami", "--json", "--data", &alice]).json()[0]["inbox"].clone();
+    let removed = run(&["group", "remove", group, founder.as_str().unwrap(), "--data", &bob]);
+    assert_eq!(removed.code(), 5, "{removed:?}");
+}
+
+/// A relay is found by its name as well, and goes by it from then on.
+#[test]
+fn a_relay_can_be_named() {
+    let folder = Folder::new();
+    let alice = folder.join("alice");
+    let relay = Relay::start(&folder);
+    let (_, port) = relay.address.rsplit_once(':').unwrap();
+    let named = Relay { address: format!("localhost:{port}"), ..relay };
+    named.init(&alice, &[]);
+    let shown = done(&["whoami", "--json", "--data", &alice]).json();
+    assert_eq!(shown[0]["relay"], named.address.as_str());
+    done(&["group", "list", "--data", &alice]);
+    let wrong = ["init", "--relay", "localhost", "--fingerprint", &named.fingerprint];
+    let wrong = run(&wrong);
+    assert_eq!(wrong.code(), 2);
+    assert!(wrong.err.contains("a host and a port are needed"), "{wrong:?}");
+}
+
+/// An inbox lives at one relay so far: another one is not taken in its place, and says why.
+#[test]
+fn another_relay_is_not_taken_for_the_one_that_has_the_inbox() {
+    let (folder, elsewhere) = (Folder::new(), Folder::new());
+    let (alice, bob) = (folder.join("alice"), folder.join("bob"));
+    let relay = Relay::start(&folder);
+    let group = group_of_two(&relay, &alice, &bob);
+    let other = Relay::start(&elsewhere);
+    let (address, fingerprint) = (&other.address, &other.fingerprint);
+    let args = ["init", "--relay", address, "--fingerprint", fingerprint, "--data", &alice];
+    let moved = run(&args);
+    assert_eq!(moved.code(), 4, "{moved:?}");
+    assert!(moved.err.contains("does not have your inbox"), "{moved:?}");
+    done(&["send", &group, "still there", "--data", &alice]);
+}
+
+/// Whoever made a folder with a key from elsewhere is asked for it again; no other one is made.
+#[test]
+fn a_folder_made_with_a_key_from_elsewhere_gets_no_other_key() {
+    let folder = Folder::new();
+    let (alice, key) = (folder.join("alice"), folder.join("key"));
+    std::fs::write(&key, "5d".repeat(32)).unwrap();
+    let relay = Relay::start(&folder);
+    let inbox = relay.init(&alice, &["--account-key", &key]);
+    let (address, fingerprint) = (&relay.address, &relay.fingerprint);
+    let args = ["init", "--relay", address, "--fingerprint", fingerprint, "--data", &alice];
+    let again = run(&args);
+    assert_eq!(again.code(), 2, "{again:?}");
+    assert!(again.err.contains("--account-key"), "{again:?}");
+    assert!(!folder.path().join("alice/account.key").exists());
+    assert_eq!(relay.init(&alice, &["--account-key", &key]), inbox);
+}
+
+/// A data folder that something is missing from is named, and nothing new is put in its place.
+#[test]
+fn a_broken_data_folder_is_said_to_be_broken() {
+    let folder = Folder::new();
+    let alice = folder.join("alice");
+    let relay = Relay::start(&folder);
+    relay.init(&alice, &[]);
+    let settings = folder.path().join("alice/settings.json");
+    let good = std::fs::read(&settings).unwrap();
+    std::fs::write(&settings, "{").unwrap();
+    let shown = run(&["whoami", "--data", &alice]);
+    assert_eq!(shown.code(), 3, "{shown:?}");
+    assert!(shown.err.contains("settings.json is damaged"), "{shown:?}");
+    std::fs::write(&settings, good).unwrap();
+    let store = folder.path().join("alice/conclave.redb");
+    std::fs::remove_file(&store).unwrap();
+    let shown = run(&["whoami", "--data", &alice]);
+    assert_eq!(shown.code(), 3, "{shown:?}");
+    assert!(!store.exists());
+}
+
+/// Behind `head` and the like the program ends without a word.
+#[test]
+fn nobody_has_to_read_what_is_printed() {
+    let folder = Folder::new();
+    let alice = folder.join("alice");
+    let relay = Relay::start(&folder);
+    relay.init(&alice, &[]);
+    for args in [&["whoami", "--data", &alice][..], &["group", "list", "--data", &alice]] {
+        done(&["group", "create", "--data", &alice]);
+        let ended = unread(args);
+        assert_eq!((ended.code(), ended.err.as_str()), (0, ""), "{args:?}");
+    }
 }
 
 /// E8: events wait for whoever listens next, and each is told once.
@@ -214,7 +318,7 @@ fn a_folder_without_an_installation_and_an_unknown_group_are_clear_errors() {
     assert!(unknown.err.contains("group list"), "{unknown:?}");
 }
 
-/// E2, R5: a message to a relay that is not there is stored, and goes out later.
+/// E2, G5: a message to a relay that is not there is stored, and goes out later.
 #[test]
 fn a_message_without_a_relay_is_stored_and_goes_out_later() {
     let folder = Folder::new();
@@ -363,7 +467,7 @@ fn the_account_key_is_for_its_owner_only() {
     assert_eq!(mode("alice"), 0o700);
 }
 
-/// R7: SIGTERM ends a relay cleanly.
+/// R6: SIGTERM ends a relay cleanly.
 #[cfg(unix)]
 #[test]
 fn a_relay_ends_cleanly_when_it_is_asked_to() {

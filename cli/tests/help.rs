@@ -50,7 +50,11 @@ fn the_overview_teaches_the_first_steps() {
 #[test]
 fn completions_are_printed_for_shells() {
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
-        assert!(done(&["completions", shell]).out.contains("whoami"), "{shell}");
+        let script = done(&["completions", shell]).out;
+        assert!(script.contains("whoami"), "{shell}");
+        // `group members` is in it.
+        let hidden = script.replace("__members", "").contains("__member");
+        assert!(!hidden, "what only programs use is hidden: {shell}");
     }
 }
 
@@ -68,7 +72,7 @@ fn every_command_line_that_is_printed_parses() {
             continue;
         };
         // A comment follows a # or several spaces.
-        let line = line.replace("ADDRESS", "127.0.0.1:4433");
+        let line = line.replace("HOST:PORT", "relay.example:4433");
         let line = line.split('#').next().unwrap().split("  ").next().unwrap();
         let mut args: Vec<&str> = line.split_whitespace().collect();
         args.push("--help");

@@ -9,27 +9,26 @@ use serde_json::{Value, json};
 
 use super::Client;
 use crate::{
-    args::{ClientArgs, GroupCommand, InGroupArgs, LookAtArgs, MembersArgs},
+    args::{ClientArgs, FolderArgs, GroupCommand, InGroupArgs, LookAtArgs, MembersArgs},
     failure::{Exit, Failure},
     hex::hex,
 };
 
-pub(crate) fn whoami(args: &ClientArgs, json: bool) -> Result<(), Failure> {
-    let client = Client::open(args, json)?;
+pub(crate) fn whoami(args: &FolderArgs, json: bool) -> Result<(), Failure> {
+    let client = Client::open(&ClientArgs { folder: args.clone(), timeout: 0 }, json)?;
     let inbox = client.engine.inbox().map(|id| id.to_hex()).unwrap_or_default();
     let installation = client.engine.installation().map(|id| hex(&id.0)).unwrap_or_default();
-    let (account, relay) = (&client.settings.account, client.settings.relay);
+    let (account, relay) = (&client.settings.account, &client.settings.relay);
     let value = json!({
         "inbox": inbox,
         "installation": installation,
         "account": account,
-        "relay": relay.to_string(),
+        "relay": relay,
     });
     let lines = format!(
         "inbox        {inbox}\ninstallation {installation}\naccount      {account}\nrelay        {relay}"
     );
-    client.say(&value, lines);
-    Ok(())
+    client.say(&value, lines)
 }
 
 pub(crate) fn group(command: &GroupCommand, json: bool) -> Result<(), Failure> {
@@ -57,8 +56,7 @@ fn create(open: bool, client: &Client) -> Result<(), Failure> {
     let config = GroupConfig { policy, ..GroupConfig::default() };
     let group = client.wait(client.engine.create_group(config))?;
     let id = hex(&group.id().0);
-    client.say(&json!({ "group": id }), &id);
-    Ok(())
+    client.say(&json!({ "group": id }), &id)
 }
 
 fn add(args: &MembersArgs, client: &Client) -> Result<(), Failure> {
@@ -89,7 +87,7 @@ fn list(client: &Client) -> Result<(), Failure> {
             view.epoch.0,
             standing(&view)
         );
-        client.say(&describe(&view), line);
+        client.say(&describe(&view), line)?;
     }
     Ok(())
 }
@@ -101,7 +99,7 @@ fn members(args: &LookAtArgs, client: &Client) -> Result<(), Failure> {
         let installations: Vec<String> = installations.iter().map(|id| hex(&id.0)).collect();
         let value = json!({ "inbox": inbox, "installations": installations });
         let devices = counted(installations.len(), "installation");
-        client.say(&value, format!("{inbox}  {devices}"));
+        client.say(&value, format!("{inbox}  {devices}"))?;
     }
     Ok(())
 }
@@ -119,8 +117,7 @@ fn show(args: &LookAtArgs, client: &Client) -> Result<(), Failure> {
         view.unsettled,
         view.wishes
     );
-    client.say(&describe(&view), lines);
-    Ok(())
+    client.say(&describe(&view), lines)
 }
 
 fn describe(view: &GroupView) -> Value {
@@ -149,6 +146,7 @@ const fn standing(view: &GroupView) -> &'static str {
             "removed, it seems: the group's next message tells"
         }
         Standing::Stuck { .. } => "stuck",
+        Standing::Forked { .. } => "waiting: the relay shows another history than before",
         Standing::Removed { .. } => "removed",
     }
 }
@@ -174,7 +172,6 @@ impl Client {
         let view = self.wait(group.view())?;
         let epoch = view.epoch.0;
         let value = json!({ "group": hex(&view.id.0), "outcome": how, "epoch": epoch });
-        self.say(&value, format!("{how}, epoch {epoch}"));
-        Ok(())
+        self.say(&value, format!("{how}, epoch {epoch}"))
     }
 }

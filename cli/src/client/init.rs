@@ -2,7 +2,12 @@
 
 use std::{fs, path::Path};
 
-use conclave::{Account, AccountKey, AccountSigner as _, core::identity::WalletKey};
+use conclave::{
+    Account, AccountKey, AccountSigner as _, Engine, InboxId,
+    core::{delivery::DeliveryService as _, identity::WalletKey},
+    proto::{Seq, Topic},
+    quic::RelayAddress,
+};
 use serde_json::json;
 use zeroize::Zeroizing;
 
@@ -10,21 +15,29 @@ use super::Client;
 use crate::{
     args::InitArgs,
     failure::{Exit, Failure},
-    folder::{Folder, Settings, relay_address, write_secret},
+    folder::{Folder, Settings, relay_address},
     hex::{self, hex},
     signer::Signer,
 };
 
 pub(crate) fn init(args: &InitArgs, json: bool) -> Result<(), Failure> {
-    let relay = relay_address(args.relay, &args.fingerprint)?;
-    let folder = Folder::create(&args.client.data)?;
-    // The store first: if another process has it, no key is made.
-    let (engine, _) = folder.open_engine(relay)?;
-    let signer = signer(args, &folder)?;
+    let relay = relay_address(args.relay.clone(), &args.fingerprint)?;
+    let given = given_signer(args)?;
+    let folder = Folder::create(&args.client.folder.data)?;
+    // The store before a key is made: perhaps another process has it.
+    let store = folder.make_store()?;
+    let engine = Engine::builder().store(store).delivery(relay.clone().remote()).open()?;
+    let signer = match given {
+        Some(signer) => signer,
+        None => own_key(&folder, engine.inbox().is_some())?,
+    };
     let account = signer.account().identifier();
-    let fingerprint = args.fingerprint.clone();
-    let settings = Settings { relay: args.relay, fingerprint, account: account.clone() };
-    let client = Client::over(engine, settings, &args.client, json)?;
+    let settings = Settings {
+        relay: args.relay.to_string(),
+        fingerprint: args.fingerprint.clone(),
+        account: account.clone(),
+    };
+    let client = Client::over(engine, settings, args.client.timeout, json)?;
     // A person may have to look for a wallet: that does not count as the relay's time.
     let registered = client.engine.register(signer, 0);
     let inbox = if args.sign_with.is_some() {
@@ -32,42 +45,78 @@ pub(crate) fn init(args: &InitArgs, json: bool) -> Result<(), Failure> {
     } else {
         client.wait(registered)?
     };
-    // A relay that does not answer is not remembered in the place of one that did.
+    // A relay that does not answer, or not for this inbox, is not remembered in the place of one
+    // that did.
     client.sync()?;
+    let entries = client.entries_at(relay, inbox)?;
     folder.save_settings(&client.settings)?;
     let installation = client.engine.installation().map(|id| hex(&id.0)).unwrap_or_default();
     let inbox = inbox.to_hex();
     let value = json!({ "inbox": inbox, "installation": installation, "account": account });
-    let lines = format!(
-        "inbox        {inbox}\ninstallation {installation}\naccount      {account}\n\n\
-         Give your inbox to others, so that they can add you to groups; or make one yourself:\n\
+    let next = if entries == Seq(1) {
+        "Give your inbox to others, so that they can add you to groups; or make one yourself:\n\
          \x20 conclave group create"
-    );
-    client.say(&value, lines);
-    Ok(())
+            .to_owned()
+    } else {
+        format!(
+            "Your inbox had devices before. This one is in no group until somebody who is in it \
+             runs, for\neach group, also if you are in it with another device:\n\
+             \x20 conclave group add GROUP {inbox}"
+        )
+    };
+    let ids = format!("inbox        {inbox}\ninstallation {installation}\naccount      {account}");
+    client.say(&value, format!("{ids}\n\n{next}"))
 }
 
-fn signer(args: &InitArgs, folder: &Folder) -> Result<Signer, Failure> {
+impl Client {
+    /// How many entries the relay has of the inbox's log; one at least.
+    fn entries_at(&self, relay: RelayAddress, inbox: InboxId) -> Result<Seq, Failure> {
+        let topic = Topic::Identity(inbox);
+        let heads = self.wait(async {
+            let heads = relay.remote().heads(vec![(topic, Seq(0))]).await;
+            heads.map_err(conclave::Error::Transport)
+        })?;
+        heads.first().map(|(_, head)| head.seq).ok_or_else(|| {
+            Failure::new(Exit::Relay, "this relay does not have your inbox").hint(
+                "It was founded at another relay, and taking it to a new one is not possible yet. \
+                 For this relay, use another folder with --data.",
+            )
+        })
+    }
+}
+
+/// Whoever signs, if the command line says who.
+fn given_signer(args: &InitArgs) -> Result<Option<Signer>, Failure> {
     if let Some(command) = &args.sign_with {
         let address = args.account.as_deref().and_then(hex::array);
         let account = address.map(Account::wallet).ok_or_else(|| {
-            Failure::new(Exit::Failed, "--account is no address of a wallet")
+            Failure::new(Exit::Usage, "--account is no address of a wallet")
                 .hint("An address has 40 hex digits: 0x…")
         })?;
-        return Ok(Signer::Command { account, command: command.clone() });
+        return Ok(Some(Signer::Command { account, command: command.clone() }));
     }
     if let Some(path) = &args.wallet_key {
         let secret = read_secret(path)?;
         let key = WalletKey::from_bytes(&secret).ok_or_else(|| no_key(path))?;
-        return Ok(Signer::Wallet(key));
+        return Ok(Some(Signer::Wallet(key)));
     }
-    let path = args.account_key.clone().unwrap_or_else(|| folder.account_key_path());
-    if args.account_key.is_none() && !path.exists() {
-        let key = AccountKey::generate()?;
-        write_secret(&path, &Zeroizing::new(hex(&*key.to_bytes())))?;
-        return Ok(Signer::Key(key));
+    let Some(path) = &args.account_key else { return Ok(None) };
+    Ok(Some(Signer::Key(AccountKey::from_bytes(&*read_secret(path)?))))
+}
+
+/// The account key in the folder; a new one unless the folder was made with another signer.
+fn own_key(folder: &Folder, registered: bool) -> Result<Signer, Failure> {
+    let path = folder.account_key_path();
+    if registered && !path.exists() {
+        let text = "the key or wallet that this folder was made with is not in it";
+        return Err(Failure::new(Exit::Usage, text).hint(
+            "Name it again with --account-key, --wallet-key or --sign-with, or use another folder \
+             with --data.",
+        ));
     }
-    Ok(Signer::Key(AccountKey::from_bytes(&*read_secret(&path)?)))
+    AccountKey::in_file(&path).map(Signer::Key).map_err(|error| {
+        Failure::new(Exit::Folder, format!("the account key {}: {error}", path.display()))
+    })
 }
 
 fn read_secret(path: &Path) -> Result<Zeroizing<[u8; 32]>, Failure> {

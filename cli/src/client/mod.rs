@@ -23,6 +23,7 @@ use crate::{
     args::{ClientArgs, LookArgs},
     failure::{Exit, Failure},
     folder::{Folder, Settings},
+    print::line,
 };
 
 /// An installation that is open.
@@ -37,19 +38,18 @@ struct Client {
 impl Client {
     /// Opens the installation of a data folder that `init` has made.
     fn open(args: &ClientArgs, json: bool) -> Result<Self, Failure> {
-        let folder = Folder::new(&args.data);
+        let folder = Folder::new(&args.folder.data);
         let settings = folder.settings()?;
-        let (engine, _) = folder.open_engine(settings.relay()?)?;
-        Self::over(engine, settings, args, json)
+        let store = folder.open_store()?;
+        let engine = Engine::builder().store(store).delivery(settings.relay()?.remote()).open()?;
+        if engine.inbox().is_none() {
+            return Err(Error::NotRegistered.into());
+        }
+        Self::over(engine, settings, args.timeout, json)
     }
 
-    fn over(
-        engine: Engine,
-        settings: Settings,
-        args: &ClientArgs,
-        json: bool,
-    ) -> Result<Self, Failure> {
-        let patience = Duration::from_secs(args.timeout);
+    fn over(engine: Engine, settings: Settings, timeout: u64, json: bool) -> Result<Self, Failure> {
+        let patience = Duration::from_secs(timeout);
         Ok(Self { engine, settings, runtime: crate::runtime()?, patience, json })
     }
 
@@ -121,12 +121,8 @@ impl Client {
     }
 
     /// Prints one answer.
-    fn say(&self, value: &serde_json::Value, line: impl AsRef<str>) {
-        if self.json {
-            println!("{value}");
-        } else {
-            println!("{}", line.as_ref());
-        }
+    fn say(&self, value: &serde_json::Value, text: impl AsRef<str>) -> Result<(), Failure> {
+        if self.json { line(value) } else { line(text.as_ref()) }
     }
 }
 

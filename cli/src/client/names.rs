@@ -22,7 +22,7 @@ impl Client {
 
     /// The group whose id begins like that, if there is one so far.
     pub(super) fn known_group(&self, prefix: &str) -> Result<Option<GroupHandle>, Failure> {
-        long_enough("group", prefix)?;
+        long_enough("a group", prefix)?;
         let wanted = prefix.to_ascii_lowercase();
         let mut groups = self.engine.groups();
         groups.retain(|group| hex(&group.id().0).starts_with(&wanted));
@@ -48,7 +48,7 @@ impl Client {
             };
             return found.ok_or_else(nobody);
         }
-        long_enough("inbox", name)?;
+        long_enough("an inbox", name)?;
         let known = self.known_inboxes()?;
         let wanted = name.to_ascii_lowercase();
         let matching: Vec<InboxId> =
@@ -82,7 +82,7 @@ fn long_enough(what: &str, prefix: &str) -> Result<(), Failure> {
     if prefix.len() >= FEWEST_DIGITS {
         return Ok(());
     }
-    let text = format!("{prefix:?} is too short for the name of a {what}");
+    let text = format!("{prefix:?} is too short to name {what}");
     Err(Failure::new(Exit::Refused, text).hint("Give four digits or more."))
 }
 

@@ -3,10 +3,9 @@
 use std::{fs, ops::ControlFlow};
 
 use conclave::core::store::{Direction, Range, Store as _, Table};
-use conclave_store_redb::RedbStore;
 use serde_json::json;
 
-use crate::{args::StoreCommand, failure::Failure, folder::Folder};
+use crate::{args::StoreCommand, failure::Failure, folder::Folder, print::line};
 
 pub(crate) fn store(command: &StoreCommand, json: bool) -> Result<(), Failure> {
     match command {
@@ -16,7 +15,7 @@ pub(crate) fn store(command: &StoreCommand, json: bool) -> Result<(), Failure> {
 
 fn info(folder: &Folder, json: bool) -> Result<(), Failure> {
     let path = folder.store_path();
-    let store = RedbStore::open(&path).map_err(|error| Failure::unopened(&path, &error))?;
+    let store = folder.open_store()?;
     let mut total = 0;
     for table in Table::ALL {
         let (mut records, mut bytes) = (0_u64, 0_u64);
@@ -28,16 +27,16 @@ fn info(folder: &Folder, json: bool) -> Result<(), Failure> {
         total += bytes;
         let name = table.name();
         if json {
-            println!("{}", json!({ "table": name, "records": records, "bytes": bytes }));
+            line(json!({ "table": name, "records": records, "bytes": bytes }))?;
         } else {
-            println!("{name:<10} {records:>10} records {bytes:>12} bytes");
+            line(format_args!("{name:<10} {records:>10} records {bytes:>12} bytes"))?;
         }
     }
     let file = fs::metadata(&path)?.len();
     if json {
-        println!("{}", json!({ "path": path, "bytes": total, "file_bytes": file }));
+        line(json!({ "path": path, "bytes": total, "file_bytes": file }))
     } else {
-        println!("{total} bytes of keys and values, {file} bytes in {}", path.display());
+        let path = path.display();
+        line(format_args!("{total} bytes of keys and values, {file} bytes in {path}"))
     }
-    Ok(())
 }

@@ -1,6 +1,9 @@
 //! Messages: sending, reading, and both.
 
-use std::io::{BufRead as _, Read as _};
+use std::{
+    io::{BufRead as _, Read as _},
+    pin::pin,
+};
 
 use conclave::{Event, EventCursor, GroupHandle, Seq, Told};
 use serde_json::json;
@@ -15,25 +18,33 @@ use crate::{
     args::{ClientArgs, InGroupArgs, ReadArgs, SendArgs},
     failure::Failure,
     hex::hex,
+    print::line,
     signals::wanted_to_end,
 };
 
 /// `conclave send`.
 pub(crate) fn send(args: &SendArgs, json: bool) -> Result<(), Failure> {
     let client = Client::open(&args.client, json)?;
-    let group = client.group(&args.group)?;
+    let known = client.known_group(&args.group)?;
     let text = if args.text == "-" { input()? } else { args.text.clone() };
-    // What happened meanwhile is read first, where that is possible.
-    let reached = client.sync();
-    let id = client.wait(group.send(text))?;
+    // What happened meanwhile is read first, where that is possible. Perhaps an invitation comes
+    // only now.
+    let (group, reached) = match known {
+        Some(group) => (group, client.sync()),
+        None => {
+            client.sync()?;
+            (client.group(&args.group)?, Ok(()))
+        }
+    };
+    // Storing it waits for the disk only, however long that takes: what fails here is not sent.
+    let id = group.send(text).wait()?;
     let stored = |failure: Failure| {
         failure.hint("The message is stored; it goes out the next time that the relay is reached.")
     };
     reached.map_err(stored)?;
     client.wait(group.settled()).map_err(stored)?;
     let id = hex(&id.0);
-    client.say(&json!({ "group": hex(&group.id().0), "id": id }), format!("sent {id}"));
-    Ok(())
+    client.say(&json!({ "group": hex(&group.id().0), "id": id }), format!("sent {id}"))
 }
 
 fn input() -> Result<String, Failure> {
@@ -55,10 +66,12 @@ pub(crate) fn listen(args: &ClientArgs, json: bool) -> Result<(), Failure> {
     client.wait(client.engine.find(Vec::new()))?;
     let mut events = client.engine.events(EventCursor(0));
     client.runtime.block_on(async {
+        // One for all turns: a signal may come while a line is printed.
+        let mut end = pin!(wanted_to_end());
         loop {
             let told = tokio::select! {
                 told = events.next_event() => told?,
-                () = wanted_to_end() => return Ok(()),
+                () = &mut end => return Ok(()),
             };
             let Some(told) = told else { return Ok(()) };
             if let Told::Event(_, event) = &told {
@@ -100,6 +113,7 @@ pub(crate) fn chat(args: &InGroupArgs, json: bool) -> Result<(), Failure> {
     // What came between the two is not lost.
     last = client.print_messages(&group, last)?;
     client.runtime.block_on(async {
+        let mut end = pin!(wanted_to_end());
         loop {
             tokio::select! {
                 line = lines.recv() => match line {
@@ -113,7 +127,7 @@ pub(crate) fn chat(args: &InGroupArgs, json: bool) -> Result<(), Failure> {
                     }
                     last = client.print_messages(&group, last)?;
                 }
-                () = wanted_to_end() => return Ok(()),
+                () = &mut end => return Ok(()),
             }
         }
     })?;
@@ -154,7 +168,7 @@ impl Client {
         loop {
             let messages = group.messages(last, PAGE)?;
             for (seq, message) in &messages {
-                self.say(&message_json(&id, *seq, message), message_line(*seq, message));
+                self.say(&message_json(&id, *seq, message), message_line(*seq, message))?;
                 last = *seq;
             }
             if messages.is_empty() {
@@ -171,14 +185,14 @@ impl Client {
                 for (at, message) in handle.messages(Seq(seq.0.saturating_sub(1)), 1)? {
                     if at == *seq {
                         let id = hex(&group.0);
-                        let line = message_line(at, &message);
+                        let text = message_line(at, &message);
                         let short = id.get(..8).unwrap_or_default();
-                        self.say(&message_json(&id, at, &message), format!("{short}  {line}"));
+                        self.say(&message_json(&id, at, &message), format!("{short}  {text}"))?;
                     }
                 }
             }
-            other if self.json => println!("{}", event_json(other)),
-            other => event_line(other).into_iter().for_each(|line| println!("{line}")),
+            other if self.json => line(event_json(other))?,
+            other => event_line(other).into_iter().try_for_each(line)?,
         }
         Ok(())
     }

@@ -116,6 +116,9 @@ pub(super) fn event_line(event: &Event) -> Option<String> {
         Event::Parked { group, reason: Parked::Removal } => {
             line(group, "you were removed, it seems: the group's next message tells".to_owned())
         }
+        Event::Parked { group, reason: Parked::OtherHistory { .. } } => {
+            line(group, "the group waits: the relay shows another history than before".to_owned())
+        }
         Event::Parked { group, reason } => line(group, format!("the group is stuck: {reason:?}")),
         Event::IntentSettled { group, outcome: IntentOutcome::Failed(fault), .. } => {
             line(group, format!("the group was not changed: {fault:?}"))

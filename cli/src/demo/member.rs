@@ -13,7 +13,7 @@ use crate::{args::MemberArgs, failure::Failure, folder::relay_address};
 
 /// Answers questions on its input until the input ends.
 pub(crate) fn run(args: &MemberArgs) -> Result<(), Failure> {
-    let relay = relay_address(args.relay, &args.fingerprint)?;
+    let relay = relay_address(args.relay.clone(), &args.fingerprint)?;
     let mut station = Station::open(&args.data, relay)?;
     let (questions, next) = mpsc::channel();
     std::thread::spawn(move || {

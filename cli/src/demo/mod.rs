@@ -12,7 +12,7 @@ mod talk;
 
 use std::{
     collections::BTreeSet,
-    fs,
+    fmt, fs,
     path::{Path, PathBuf},
     sync::mpsc,
     time::{Duration, Instant},
@@ -35,6 +35,7 @@ use crate::{
     args::DemoArgs,
     failure::{Exit, Failure},
     hex,
+    print::line,
     relay::Relay,
 };
 
@@ -75,12 +76,15 @@ pub(crate) fn run(args: DemoArgs, json: bool) -> Result<(), Failure> {
         Err(Failure::new(Exit::Failed, text))
     })?;
     if json {
-        println!("{}", serde_json::to_string(&report)?);
+        line(serde_json::to_string(&report)?)?;
     } else {
-        print(&report);
+        line(&report)?;
     }
     if report.ok {
         Ok(())
+    } else if json {
+        // The report says what.
+        Err(Failure::silent(Exit::Failed))
     } else {
         Err(Failure::new(Exit::Failed, "a check failed")
             .hint(format!("`conclave demo --seed {}` makes the same plan again.", report.seed)))
@@ -102,7 +106,7 @@ fn play(args: &DemoArgs, json: bool) -> Result<Report, Failure> {
     let fingerprint = hex::short(&relay.fingerprint);
     screen
         .say(format!("  {:<14} {} over QUIC, certificate {fingerprint}…", "relay", relay.address));
-    let address = RelayAddress::pinned(relay.address, relay.fingerprint);
+    let address = RelayAddress::pinned(relay.address.into(), relay.fingerprint);
     let mut cast = Cast::gather(people, args.accounts, &folder.path, &address, &screen)?;
     let mut played = begin(&mut cast, &screen)?;
     let plan = Plan::new(seed, messages, &cast.persons_of_seats(), VICTIM);
@@ -255,30 +259,34 @@ fn report(cast: &Cast, kills: usize, relay: &Relay, findings: Findings) -> Repor
     }
 }
 
-fn print(report: &Report) {
-    println!();
-    println!("  {} messages, {} in all timelines", report.messages, report.delivered);
-    if report.unsent > 0 {
-        println!("  {} more that their senders could not send: they were removed", report.unsent);
+/// The report, for people.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "\n  {} messages, {} in all timelines", self.messages, self.delivered)?;
+        if self.unsent > 0 {
+            let unsent = self.unsent;
+            writeln!(f, "  {unsent} more that their senders could not send: they were removed")?;
+        }
+        writeln!(
+            f,
+            "  {} missing, {} twice, {} where they do not belong",
+            self.missing, self.duplicated, self.unexpected
+        )?;
+        writeln!(f, "  {} commits, epoch {} at the end", self.commits, self.epochs)?;
+        writeln!(
+            f,
+            "  {} bytes over the wire, {} commits to stores, {:.1} seconds",
+            self.wire_bytes, self.store_commits, self.seconds
+        )?;
+        for problem in self.problems.iter().take(20) {
+            writeln!(f, "  PROBLEM: {problem}")?;
+        }
+        f.write_str(if self.ok {
+            "\nEverybody has every message that the rules give it, once, in the same order."
+        } else {
+            "\nThe checks FAILED."
+        })
     }
-    println!(
-        "  {} missing, {} twice, {} where they do not belong",
-        report.missing, report.duplicated, report.unexpected
-    );
-    println!("  {} commits, epoch {} at the end", report.commits, report.epochs);
-    println!(
-        "  {} bytes over the wire, {} commits to stores, {:.1} seconds",
-        report.wire_bytes, report.store_commits, report.seconds
-    );
-    for problem in report.problems.iter().take(20) {
-        println!("  PROBLEM: {problem}");
-    }
-    let verdict = if report.ok {
-        "Everybody has every message that the rules give it, once, in the same order."
-    } else {
-        "The checks FAILED."
-    };
-    println!("\n{verdict}");
 }
 
 /// Where the stores are: in a folder that is kept, or in one that is removed at the end.

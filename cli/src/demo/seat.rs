@@ -58,7 +58,7 @@ impl Seat {
 
     /// Asks for something that has to work.
     pub(crate) fn must(&mut self, ask: Ask) -> Result<Answer, Failure> {
-        let asked = format!("{ask:?}");
+        let asked = ask.name();
         match self.ask(ask)? {
             Answer::Failed { why } => {
                 Err(Failure::new(Exit::Failed, format!("{}: {asked}: {why}", self.name)))
@@ -141,7 +141,7 @@ impl Process {
     pub(crate) fn start(folder: &Path, relay: &RelayAddress) -> Result<Self, Failure> {
         let mut command = Command::new(std::env::current_exe()?);
         command.arg("__member").arg("--data").arg(folder);
-        command.arg("--relay").arg(relay.address.to_string());
+        command.arg("--relay").arg(relay.at.to_string());
         if let conclave::quic::Trust::Fingerprint(fingerprint) = &relay.trust {
             command.arg("--fingerprint").arg(hex(fingerprint));
         }

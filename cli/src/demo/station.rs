@@ -8,8 +8,8 @@ use std::{
 };
 
 use conclave::{
-    AccountKey, Engine, Event, EventCursor, Events, GroupHandle, GroupId, GroupView, InboxId, Seq,
-    StoredMessage, Told,
+    AccountKey, Engine, EngineLimits, Event, EventCursor, Events, GroupHandle, GroupId, GroupView,
+    InboxId, Seq, StoredMessage, Told,
     core::{
         delivery::IntentOutcome,
         group::{GroupConfig, Standing},
@@ -40,7 +40,15 @@ type Why = String;
 impl Station {
     pub(crate) fn open(folder: &Path, relay: RelayAddress) -> Result<Self, Failure> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let (engine, store) = Folder::create(folder)?.open_engine(relay)?;
+        let store = Arc::new(CountingStore::new(Folder::create(folder)?.make_store()?));
+        // The check reads all of them.
+        let mut limits = EngineLimits::default();
+        limits.events = 100_000_000;
+        let engine = Engine::builder()
+            .shared_store(Arc::<CountingStore<RedbStore>>::clone(&store))
+            .delivery(relay.remote())
+            .limits(limits)
+            .open()?;
         let events = engine.events(engine.last_event());
         Ok(Self { engine, store, events, ended: BTreeMap::new(), runtime })
     }

@@ -3,8 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A question; each has one answer.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// A question; each has one answer. One holds a secret, so there is no `Debug`.
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "snake_case")]
 pub(crate) enum Ask {
     /// Become part of the inbox that this account founds.
@@ -35,6 +35,28 @@ pub(crate) enum Ask {
     Timeline { group: String },
     /// What happened, by the log of events.
     History { group: String },
+}
+
+impl Ask {
+    /// What is asked, without what is secret in it.
+    pub(crate) const fn name(&self) -> &'static str {
+        match self {
+            Self::Register { .. } => "register",
+            Self::Found => "found a group",
+            Self::Add { .. } => "add",
+            Self::Remove { .. } => "remove",
+            Self::UpdateKeys { .. } => "update keys",
+            Self::Outcome { .. } => "outcome",
+            Self::Send { .. } => "send",
+            Self::Member { .. } => "become a member",
+            Self::NoMember { .. } => "be no member",
+            Self::Reached { .. } => "reach a place",
+            Self::Settled { .. } => "settle",
+            Self::State { .. } => "state",
+            Self::Timeline { .. } => "timeline",
+            Self::History { .. } => "history",
+        }
+    }
 }
 
 /// An answer.
