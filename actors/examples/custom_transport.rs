@@ -26,22 +26,45 @@ use conclave_relay::{Founding, Host, HostLimits, Logs, RelayLimits, RelayStore, 
 use conclave_remote::{Connector, Remote, RemoteLimits};
 use conclave_store_memory::MemoryStore;
 
-/// One end: writes files into one folder, reads and removes those in another.
-struct Folders {
+/// One end: writes files into one folder, reads and removes those in another. An end that closes
+/// leaves a file that says so.
+pub(crate) struct Folders {
     out: PathBuf,
     into: PathBuf,
     next: AtomicU64,
     closed: AtomicBool,
 }
 
+const MTU: usize = 4_096;
+
+impl Folders {
+    pub(crate) fn new(out: &Path, into: &Path) -> Self {
+        let (next, closed) = (AtomicU64::new(0), AtomicBool::new(false));
+        Self { out: out.to_owned(), into: into.to_owned(), next, closed }
+    }
+
+    fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed) || self.into.join(END).exists()
+    }
+}
+
+/// The name of the file that says that no more come.
+const END: &str = "end";
+
 impl Link for Folders {
     fn info(&self) -> LinkInfo {
-        LinkInfo { mtu: 4_096, reliable: false }
+        LinkInfo { mtu: MTU, reliable: false }
     }
 
     fn send(&self, frames: Vec<Vec<u8>>) -> BoxFuture<'_, Result<(), LinkError>> {
         Box::pin(async move {
+            if frames.iter().any(|frame| frame.len() > MTU) {
+                return Err(LinkError::TooLong { mtu: MTU });
+            }
             for frame in frames {
+                if self.is_closed() {
+                    return Err(LinkError::Closed);
+                }
                 let number = self.next.fetch_add(1, Ordering::Relaxed);
                 let path = self.out.join(format!("{number:020}"));
                 // Under another name first, so that nobody carries half a frame.
@@ -55,19 +78,30 @@ impl Link for Folders {
 
     fn receive(&self) -> BoxFuture<'_, Result<Vec<Vec<u8>>, LinkError>> {
         Box::pin(async move {
-            while !self.closed.load(Ordering::Relaxed) {
+            loop {
+                let closed = self.is_closed();
                 let frames = take(&self.into).map_err(|_| LinkError::Closed)?;
                 if !frames.is_empty() {
                     return Ok(frames);
                 }
+                if closed {
+                    return Err(LinkError::Closed);
+                }
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
-            Err(LinkError::Closed)
         })
     }
 
     fn close(&self) {
         self.closed.store(true, Ordering::Relaxed);
+        // Where the folder is gone there is nobody to tell.
+        drop(fs::write(self.out.join(END), ""));
+    }
+}
+
+impl Drop for Folders {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 
@@ -75,7 +109,7 @@ impl Link for Folders {
 fn take(folder: &Path) -> io::Result<Vec<Vec<u8>>> {
     let mut paths: Vec<PathBuf> =
         fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
-    paths.retain(|path| path.extension().is_none());
+    paths.retain(|path| path.extension().is_none() && !path.ends_with(END));
     paths.sort();
     paths
         .iter()
@@ -101,14 +135,8 @@ impl Connector for Post {
             let (up, down) = make("up")
                 .and_then(|up| Ok((up, make("down")?)))
                 .map_err(|_| TransportError::Unavailable { retry_after: Duration::from_secs(1) })?;
-            let end = |out: &Path, into: &Path| Folders {
-                out: out.to_owned(),
-                into: into.to_owned(),
-                next: AtomicU64::new(0),
-                closed: AtomicBool::new(false),
-            };
-            tokio::spawn(self.host.serve(end(&down, &up)));
-            Ok(Box::new(end(&up, &down)) as Box<dyn Link>)
+            tokio::spawn(self.host.serve(Folders::new(&down, &up)));
+            Ok(Box::new(Folders::new(&up, &down)) as Box<dyn Link>)
         })
     }
 }
@@ -133,7 +161,7 @@ pub(crate) fn main() -> Result<(), Box<dyn std::error::Error>> {
     let group = alice.create_group(GroupConfig::default()).wait()?;
     group.add(&[inbox]).wait()?;
     group.send("by hand").wait()?;
-    futures_executor::block_on(group.settled())?;
+    group.settled().wait()?;
     println!("the group is in epoch {}", group.view().wait()?.epoch.0);
 
     alice.shut_down();

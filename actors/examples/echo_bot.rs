@@ -7,8 +7,7 @@
 
 use std::{fs, path::Path};
 
-use conclave::{AccountKey, Engine, Event, EventCursor, Seq, Told, quic::RelayAddress};
-use conclave_store_redb::RedbStore;
+use conclave::{AccountKey, Engine, Event, EventCursor, RedbStore, Seq, Told, quic::RelayAddress};
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -30,7 +29,7 @@ pub(crate) fn run(
     fs::create_dir_all(folder)?;
     let store = RedbStore::create_or_open(folder.join("bot.conclave"))?;
     let bot = Engine::builder().store(store).delivery(relay).open()?;
-    let inbox = bot.register(account(&folder.join("account.key"))?, 0).wait()?;
+    let inbox = bot.register(AccountKey::in_file(folder.join("account.key"))?, 0).wait()?;
     println!("{}", inbox.to_hex());
 
     let place = folder.join("place");
@@ -52,19 +51,9 @@ pub(crate) fn run(
         }
     }
     for group in bot.groups() {
-        futures_executor::block_on(group.settled())?;
+        group.settled().wait()?;
     }
     Ok(())
-}
-
-/// The bot's account: made on the first start. Whoever has the file can speak for the bot.
-fn account(path: &Path) -> Result<AccountKey, Failure> {
-    if let Ok(secret) = fs::read(path) {
-        return Ok(AccountKey::from_bytes(secret.as_slice().try_into()?));
-    }
-    let account = AccountKey::generate()?;
-    fs::write(path, *account.to_bytes())?;
-    Ok(account)
 }
 
 fn bytes(hex: &str) -> Result<[u8; 32], Failure> {

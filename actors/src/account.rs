@@ -1,6 +1,11 @@
 //! Accounts: who signs for an inbox, and how an installation becomes part of it.
 
-use std::sync::Arc;
+use std::{
+    fs,
+    io::{self, Write as _},
+    path::Path,
+    sync::Arc,
+};
 
 use conclave_core::{
     bounds::BoxFuture,
@@ -12,10 +17,11 @@ use conclave_core::{
 };
 use conclave_proto::{
     InboxId, Seq, Topic,
-    identity::{Account, AccountKind, IdentityState, Member, Signature},
+    identity::{Account, AccountKind, IdentityState, Member, Signature, hex},
     record::transmit_id,
 };
 use ed25519_dalek::{Signer, SigningKey};
+use zeroize::Zeroizing;
 
 use crate::{
     error::Error, gather, index::StoredInstallation, session_role::SessionInput, shared::Shared,
@@ -51,16 +57,56 @@ impl AccountKey {
     /// # Errors
     /// [`Error::Entropy`].
     pub fn generate() -> Result<Self, Error> {
-        let mut secret = zeroize::Zeroizing::new([0; 32]);
+        let mut secret = Zeroizing::new([0; 32]);
         getrandom::fill(&mut *secret).map_err(|_| Error::Entropy)?;
         Ok(Self::from_bytes(&secret))
     }
 
+    /// The key in a file: the one that is there, or a new one, which only the file's owner may
+    /// read. The file holds 64 hex digits. Whoever has it can add devices to the key's inboxes, and
+    /// nobody else can: keep a copy.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::InvalidData`] if the file holds no key, and whatever the system says; a
+    /// file that is there is never written.
+    pub fn in_file(path: impl AsRef<Path>) -> io::Result<Self> {
+        match fs::read_to_string(path.as_ref()).map(Zeroizing::new) {
+            Ok(text) => {
+                let no_key = || io::Error::new(io::ErrorKind::InvalidData, "the file holds no key");
+                Ok(Self::from_bytes(&*from_hex(text.trim()).ok_or_else(no_key)?))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let key = Self::generate().map_err(|_| io::Error::other("no randomness"))?;
+                let text = Zeroizing::new(hex(&*key.to_bytes()));
+                let mut options = fs::OpenOptions::new();
+                options.write(true).create_new(true);
+                #[cfg(unix)]
+                std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+                let mut file = options.open(path)?;
+                writeln!(file, "{}", *text)?;
+                file.sync_all()?;
+                Ok(key)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// The 32 secret bytes, to be kept by the application.
     #[must_use]
-    pub fn to_bytes(&self) -> zeroize::Zeroizing<[u8; 32]> {
-        zeroize::Zeroizing::new(self.0.to_bytes())
+    pub fn to_bytes(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(self.0.to_bytes())
     }
+}
+
+fn from_hex(text: &str) -> Option<Zeroizing<[u8; 32]>> {
+    let mut bytes = Zeroizing::new([0; 32]);
+    if text.len() != 64 || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return None;
+    }
+    for (at, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(text.get(2 * at..2 * at + 2)?, 16).ok()?;
+    }
+    Some(bytes)
 }
 
 impl std::fmt::Debug for AccountKey {

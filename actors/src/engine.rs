@@ -249,7 +249,7 @@ fn say_goodbye(runtime: &Runtime) {
 }
 
 /// Several round trips; a relay that does not answer is not waited for.
-const GOODBYE: Duration = Duration::from_millis(500);
+const GOODBYE: Duration = Duration::from_secs(1);
 
 impl Drop for Inner {
     fn drop(&mut self) {

@@ -9,15 +9,52 @@
 //! What the core decides is stored, sent and told here; nothing here decides anything about
 //! messages, keys or members.
 //!
+//! An application keeps its state in a file (`redb`) and talks to a relay (`quic`), such as
+//! `conclave relay` starts one:
+//!
+//! ```no_run
+//! # #[cfg(all(feature = "quic", feature = "redb"))]
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use conclave::{AccountKey, Engine, Event, EventCursor, RedbStore, Told, quic::RelayAddress};
+//!
+//! let fingerprint: [u8; 32] = [0; 32]; // what the relay prints, as bytes
+//! let relay = RelayAddress::pinned("relay.example:4433".parse()?, fingerprint).remote();
+//! let store = RedbStore::create_or_open("alice.conclave")?;
+//! let alice = Engine::builder().store(store).delivery(relay).open()?;
+//!
+//! // The same account on every device of a person. On the second start this only answers.
+//! let account = AccountKey::in_file("alice.key")?;
+//! let inbox = alice.register(account, 0).wait()?;
+//! println!("my inbox, for others to add me: {}", inbox.to_hex());
+//!
+//! // Everything that has happened is told, also what happened while nobody listened.
+//! let mut events = alice.events(EventCursor(0));
+//! while let Some(told) = events.wait_event()? {
+//!     if let Told::Event(at, event) = told {
+//!         if let Event::Joined { group, .. } = event {
+//!             let group = alice.group(group).ok_or("a group that was joined is there")?;
+//!             group.send("hello").wait()?;
+//!         }
+//!         println!("seen up to {}", at.0); // keep `at` with what you made of the event
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! # #[cfg(not(all(feature = "quic", feature = "redb")))]
+//! # fn main() {}
 //! ```
+//!
+//! Tests and first steps need no file and no network: the crate `conclave-relay` runs in the same
+//! process.
+//!
+//! ```
+//! # #[cfg(feature = "memory")]
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! use std::sync::Arc;
 //!
-//! use conclave::{AccountKey, Engine, GroupConfig, Seq};
+//! use conclave::{AccountKey, Engine, GroupConfig, MemoryStore, Seq};
 //! use conclave_relay::{Founding, Host, HostLimits, Logs, RelayLimits, RelayStore, Service};
-//! use conclave_store_memory::MemoryStore;
 //!
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! // A relay in this process (crate `conclave-relay`), for tests and first steps.
 //! let logs = Logs::in_memory(&Founding::from_random(&[7; 48]), RelayLimits::default())?;
 //! let service = Service::new(RelayStore::start(logs)?, RelayLimits::default());
 //! let relay = Arc::new(Host::new(service, HostLimits::default()));
@@ -31,32 +68,7 @@
 //! assert_eq!(group.messages(Seq(0), 10)?.len(), 1);
 //! # Ok(())
 //! # }
-//! ```
-//!
-//! An application keeps its state in a file (`redb`) and talks to a relay that is somewhere else
-//! (`quic`), such as `conclave relay` starts one:
-//!
-//! ```no_run
-//! # #[cfg(all(feature = "quic", feature = "redb"))]
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! use conclave::{AccountKey, Engine, EventCursor, RedbStore, Told, quic::RelayAddress};
-//!
-//! let fingerprint: [u8; 32] = [0; 32]; // what the relay prints, as bytes
-//! let relay = RelayAddress::pinned("127.0.0.1:4433".parse()?, fingerprint).remote();
-//! let store = RedbStore::create_or_open("alice.conclave")?;
-//! let alice = Engine::builder().store(store).delivery(relay).open()?;
-//! // The same account on every device of a person; registering again only answers.
-//! let inbox = alice.register(AccountKey::generate()?, 0).wait()?;
-//! println!("my inbox, for others to add me: {}", inbox.to_hex());
-//! let mut events = alice.events(EventCursor(0));
-//! while let Some(told) = events.wait_event()? {
-//!     if let Told::Event(at, event) = told {
-//!         println!("{at:?} {event:?}"); // keep `at` with what you made of it
-//!     }
-//! }
-//! # Ok(())
-//! # }
-//! # #[cfg(not(all(feature = "quic", feature = "redb")))]
+//! # #[cfg(not(feature = "memory"))]
 //! # fn main() {}
 //! ```
 //!

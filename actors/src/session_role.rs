@@ -32,7 +32,8 @@ use crate::{
 /// What the session is told.
 pub(crate) enum SessionInput {
     /// What the subscription with this number brought, or how it ended.
-    Delivered(u64, Result<Delivery, TransportError>),
+    /// Of which subscription, and how much of its room it takes.
+    Delivered(u64, u32, Result<Delivery, TransportError>),
     /// Answers of the relay.
     Pages(CallId, Result<Vec<TopicPage>, TransportError>),
     Published(CallId, Vec<PublishOutcome>),
@@ -111,7 +112,9 @@ impl SessionRole {
         }
         let now = self.shared.now();
         match input {
-            SessionInput::Delivered(of, delivery) => self.delivered(now, of, delivery),
+            SessionInput::Delivered(of, weight, delivery) => {
+                self.delivered(now, of, weight, delivery);
+            }
             SessionInput::Pages(call, pages) => self.session.handle_pages(now, call, pages),
             SessionInput::Published(call, all) => self.session.handle_published(now, call, all),
             SessionInput::Uploaded(call, what) => self.session.handle_uploaded(now, call, what),
@@ -148,13 +151,19 @@ impl SessionRole {
         }
     }
 
-    fn delivered(&mut self, now: Timestamp, of: u64, delivery: Result<Delivery, TransportError>) {
+    fn delivered(
+        &mut self,
+        now: Timestamp,
+        of: u64,
+        weight: u32,
+        delivery: Result<Delivery, TransportError>,
+    ) {
         let Some(subscription) = self.subscription.as_ref().filter(|it| it.number == of) else {
             return;
         };
         match delivery {
             Ok(delivery) => {
-                subscription.taken();
+                subscription.taken(weight);
                 self.session.handle_delivery(delivery);
             }
             Err(error) => {
@@ -279,7 +288,7 @@ impl SessionRole {
             Action::Upload { call, upload } => self.upload(call, upload),
             Action::Deliver { topic: Topic::Group(id), records } => {
                 for record in &records {
-                    tracing::trace!(seq = record.seq.0, "record");
+                    tracing::trace!(group = ?id, seq = record.seq.0, "record");
                 }
                 self.tell(id, GroupInput::Records(records));
             }
@@ -366,6 +375,8 @@ impl SessionRole {
 
 impl Role for SessionRole {
     fn run(&mut self) -> Next {
+        let installation = self.shared.installation.get().map(|installation| installation.id());
+        let _inside = tracing::debug_span!("session", ?installation).entered();
         match catch_unwind(AssertUnwindSafe(|| self.turn())) {
             Ok(next) => {
                 self.lost = false;

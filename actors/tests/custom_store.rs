@@ -87,6 +87,31 @@ impl Store for Temporary {
     }
 }
 
+/// An entry in the middle that is not what was written is damage; nothing is cut off for it. One at
+/// the end that was cut short has never been.
+#[test]
+fn a_damaged_file_is_refused_and_a_torn_one_is_cut() {
+    let Temporary { store, file } = make();
+    let scope = [7; 16];
+    store.claim(Claim([1; 16])).unwrap();
+    for number in 0..3 {
+        let key = Key::new(scope, &[number]);
+        let write = Write::Put { table: Table::Meta, key, value: vec![number; 100] };
+        store.commit(Claim([1; 16]), &[write]).unwrap();
+    }
+    drop(store);
+    let good = std::fs::read(&file.0).unwrap();
+    let mut damaged = good.clone();
+    damaged[80] ^= 1;
+    std::fs::write(&file.0, &damaged).unwrap();
+    assert!(FileStore::open(&file.0).is_err());
+    assert_eq!(std::fs::read(&file.0).unwrap(), damaged);
+    std::fs::write(&file.0, &good[..good.len() - 1]).unwrap();
+    let store = FileStore::open(&file.0).unwrap();
+    assert!(store.get(Table::Meta, &Key::new(scope, &[1])).unwrap().is_some());
+    assert!(store.get(Table::Meta, &Key::new(scope, &[2])).unwrap().is_none());
+}
+
 conclave_testkit::store_conformance!(file_store, crate::make);
 conclave_testkit::store_reopen_conformance!(file_store_again, crate::make, crate::reopen);
 conclave_testkit::store_sharing_conformance!(file_store_shared, crate::make, crate::open_again);

@@ -51,8 +51,7 @@ fn the_bot_answers_each_message_once_also_after_a_restart() {
 
     // Its first life: it has nothing to answer, and is only there to be invited.
     echo_bot::run(relay.local(), &folder, 0).unwrap();
-    let secret = std::fs::read(folder.join("account.key")).unwrap();
-    let account = AccountKey::from_bytes(secret.as_slice().try_into().unwrap());
+    let account = AccountKey::in_file(folder.join("account.key")).unwrap();
     let account = conclave::AccountSigner::account(&account);
     let inbox = InboxId::derive(&account.identifier(), 0);
 

@@ -13,7 +13,7 @@ use conclave_quic::{Listener, ServerCertificate};
 use conclave_relay::{Founding, Host, HostLimits, Logs, RelayLimits, RelayStore, Service};
 use conclave_store_memory::MemoryStore;
 
-/// R4: a relay hears of an engine that is shut down long before the connection's 30 seconds of
+/// R6: a relay hears of an engine that is shut down long before the connection's 30 seconds of
 /// silence are over, although a handle of a group is still there.
 #[test]
 fn a_relay_is_told_when_an_engine_is_shut_down() {
@@ -35,7 +35,7 @@ fn a_relay_is_told_when_an_engine_is_shut_down() {
         }
     });
 
-    let relay = RelayAddress::pinned(address, certificate.fingerprint()).remote();
+    let relay = RelayAddress::pinned(address.into(), certificate.fingerprint()).remote();
     let engine = Engine::builder().store(MemoryStore::new()).delivery(relay).open().unwrap();
     engine.register(AccountKey::generate().unwrap(), 0).wait().unwrap();
     let group = engine.create_group(conclave::GroupConfig::default()).wait().unwrap();

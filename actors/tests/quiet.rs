@@ -49,6 +49,8 @@ fn ten_thousand_messages_give_no_line_at_info() {
     }
     assert_eq!(lines.loud(), 0);
     assert!(lines.at(Level::DEBUG) > 0 && lines.at(Level::TRACE) >= 10_000);
+    // Each line says of whom it is.
+    assert!(lines.1.iter().all(|spans| spans.load(Ordering::SeqCst) > 0));
 }
 
 /// Half of the messages, some of them on their way at a time.
@@ -62,9 +64,12 @@ fn send(group: &GroupHandle) {
     }
 }
 
-/// Counts lines by their level.
+/// Counts lines by their level, and spans by their name.
 #[derive(Clone, Default)]
-struct Lines(Arc<[AtomicU64; 5]>);
+struct Lines(Arc<[AtomicU64; 5]>, Arc<[AtomicU64; 2]>);
+
+/// The spans in which an engine works.
+const SPANS: [&str; 2] = ["group", "session"];
 
 impl Lines {
     fn at(&self, level: Level) -> u64 {
@@ -91,7 +96,10 @@ impl Subscriber for Lines {
         true
     }
 
-    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+    fn new_span(&self, attributes: &span::Attributes<'_>) -> span::Id {
+        let name = attributes.metadata().name();
+        let known = SPANS.iter().position(|it| *it == name).expect("a span of an engine");
+        self.1[known].fetch_add(1, Ordering::SeqCst);
         span::Id::from_u64(1)
     }
 

@@ -25,7 +25,7 @@ pub(crate) fn main() -> Result<(), Box<dyn std::error::Error>> {
     alice.register(AccountKey::generate()?, 0).wait()?;
     let group = alice.create_group(GroupConfig::default()).wait()?;
     group.send("kept in a file").wait()?;
-    futures_executor::block_on(group.settled())?;
+    group.settled().wait()?;
     alice.shut_down();
     drop((group, alice));
 

@@ -4,14 +4,15 @@
 //! A commit is `length ‖ checksum ‖ bytes`; one that a loss of power cut short is cut off.
 
 use std::{
-    collections::{BTreeMap, hash_map::DefaultHasher},
+    collections::BTreeMap,
     fs::{File, OpenOptions},
-    hash::Hasher,
     io::{self, Read, Seek, SeekFrom, Write as _},
     ops::ControlFlow,
     path::Path,
     sync::{Mutex, MutexGuard, PoisonError},
 };
+
+use sha2::{Digest as _, Sha256};
 
 use conclave_core::store::{
     Claim, Direction, Key, Range, Store, StoreError, StoreLimits, Table, Visit, Write,
@@ -29,15 +30,21 @@ struct State {
 
 impl FileStore {
     pub(crate) fn open(path: impl AsRef<Path>) -> io::Result<Self> {
+        let path = path.as_ref();
+        let is_new = !path.exists();
         let mut file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        if is_new && let Some(folder) = path.parent().filter(|it| !it.as_os_str().is_empty()) {
+            // A file lasts when the folder that names it does.
+            File::open(folder)?.sync_all()?;
+        }
         // What is in memory is a copy of the file, so there is one owner at a time.
         file.try_lock()?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
         let mut state = State { file, end: 0, claim: None, records: BTreeMap::new() };
         let mut rest = &bytes[..];
-        while let Some(entry) = next_entry(&mut rest) {
+        while let Some(entry) = next_entry(&mut rest)? {
             state.apply(entry);
             state.end += 12 + entry.len() as u64;
         }
@@ -111,9 +118,15 @@ impl State {
     /// Durable when it returns. If anything fails, the next commit goes to the same place.
     fn append(&mut self, entry: &[u8]) -> Result<(), StoreError> {
         let bytes = [&entry.len().to_be_bytes()[4..], &checksum(entry), entry].concat();
+        // What is left of one that failed must not be there after all when it is read again.
+        self.file.set_len(self.end).map_err(|_| StoreError::Unavailable)?;
         self.file.seek(SeekFrom::Start(self.end)).map_err(|_| StoreError::Unavailable)?;
-        self.file.write_all(&bytes).map_err(|_| StoreError::Unknown)?;
-        self.file.sync_data().map_err(|_| StoreError::Unknown)?;
+        let written = self.file.write_all(&bytes).and_then(|()| self.file.sync_data());
+        if written.is_err() {
+            // Whether it is there nobody knows; it goes if it can.
+            drop(self.file.set_len(self.end).and_then(|()| self.file.sync_data()));
+            return Err(StoreError::Unknown);
+        }
         self.end += bytes.len() as u64;
         Ok(())
     }
@@ -179,17 +192,23 @@ fn take_long<'a>(from: &mut &'a [u8]) -> &'a [u8] {
     take(from, len as usize)
 }
 
-/// The next entry that is whole.
-fn next_entry<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let len = u32::from_be_bytes(rest.get(..4)?.try_into().ok()?) as usize;
-    let entry = rest.get(12..12 + len)?;
-    let whole = rest.get(4..12)? == checksum(entry) && !entry.is_empty();
-    *rest = rest.get(12 + len..)?;
-    whole.then_some(entry)
+/// The next entry. The last one may have been cut short; one in the middle that is not what was
+/// written is damage, and nothing is thrown away for it.
+fn next_entry<'a>(rest: &mut &'a [u8]) -> io::Result<Option<&'a [u8]>> {
+    let Some((len, behind)) = rest.split_first_chunk::<4>() else { return Ok(None) };
+    let Some((sum, behind)) = behind.split_first_chunk::<8>() else { return Ok(None) };
+    let len = u32::from_be_bytes(*len) as usize;
+    let Some((entry, behind)) = behind.split_at_checked(len) else { return Ok(None) };
+    let whole = *sum == checksum(entry) && !entry.is_empty();
+    if !whole && !behind.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the file is damaged"));
+    }
+    *rest = behind;
+    Ok(whole.then_some(entry))
 }
 
+/// Always the same function: what was written by one build is read by the next.
 fn checksum(bytes: &[u8]) -> [u8; 8] {
-    let mut hasher = DefaultHasher::new();
-    hasher.write(bytes);
-    hasher.finish().to_be_bytes()
+    let digest: [u8; 32] = Sha256::digest(bytes).into();
+    digest.first_chunk().copied().unwrap_or_default()
 }

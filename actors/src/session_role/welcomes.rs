@@ -310,7 +310,10 @@ impl SessionRole {
         let run: Continuation = Box::new(move |role, stored| match stored {
             Ok(proof) => {
                 let released = pending.release(proof);
-                let Effects { transmits: _, uploads, events: _ } = released.effects;
+                let Effects { transmits: _, uploads, events } = released.effects;
+                for event in events {
+                    tracing::debug!(?event, "key ring");
+                }
                 for upload in uploads {
                     role.session.upload(upload);
                 }
