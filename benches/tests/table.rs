@@ -98,7 +98,7 @@ fn a_publish_costs_a_few_bytes_more_than_its_record() {
     assert!((1_024 * 100..(1_024 + 64) * 100).contains(&alone.up), "{alone:?}");
     assert!((1..24 * 100).contains(&alone.down), "{alone:?}");
     // A relay that had nothing to do for a second makes a commit of its own.
-    assert!((100..=110).contains(&alone.commits), "{alone:?}");
+    assert!((100..=150).contains(&alone.commits), "{alone:?}");
     let again = relay.publish(100, 1);
     assert!(again.up.abs_diff(alone.up) <= 200 && again.down.abs_diff(alone.down) <= 300);
     let together = relay.publish(1_000, 64);

@@ -46,7 +46,7 @@ fn the_same_bytes_again_are_found_in_their_place() {
     assert_eq!(everything(&logs, &topic).len(), 3);
 }
 
-/// R8: an id that is not that of the bytes is refused, so nobody can take another's.
+/// R8, scenario 104: an id that is not that of the bytes is refused, so nobody can take another's.
 #[test]
 fn an_id_with_other_bytes_is_refused() {
     let logs = in_memory();
@@ -242,7 +242,7 @@ fn a_listener_hears_of_each_record_once() {
     assert_eq!(heard, everything(&logs, &topic));
 }
 
-/// R9: who reads a log that was restored shorter than it was hears of its head.
+/// R8: who reads a log that was restored shorter than it was hears of its head.
 #[test]
 fn a_reader_that_is_ahead_of_the_log_hears_its_head() {
     let logs = in_memory();

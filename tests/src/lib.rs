@@ -6,7 +6,13 @@
 //! * [`conformance`]: macros that expand to one test per guarantee of a trait; each guarantee is
 //!   also a function, to be called alone.
 //! * [`world`]: a whole network in one thread, with virtual time and one seed.
-//! * [`faulty_store`], [`sim_relay`]: doubles that fail and lie by a script.
+//! * [`chaos`], [`dice`]: random operations in a world, from its seed.
+//! * [`faulty_store`], [`sim_relay`], [`rogue`]: a store, a relay and a member that misbehave by a
+//!   script.
+//! * [`net`]: the devices of a world over the real session, client and relay code.
+//! * [`fuzz`], [`fuzz_relay`]: the bodies of the fuzz targets.
+//!
+//! `docs/testing.md` shows how they are used.
 //!
 //! ```
 //! use conclave_testkit::world::World;
@@ -32,7 +38,6 @@ pub mod entropy;
 pub mod faulty_store;
 pub mod fuzz;
 pub mod fuzz_relay;
-
 pub mod net;
 pub mod rogue;
 pub mod sim_relay;
@@ -42,3 +47,8 @@ pub mod world;
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+/// So do those of the guide.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/testing.md")]
+struct Testing;

@@ -36,7 +36,7 @@ use conclave_testkit::conformance::link::within;
 use futures_util::{StreamExt, stream};
 use kit::{MemoryConnector, TheHost, host_in_memory, host_with, run};
 
-/// R5: a host that shuts down says so to every client, and then nothing runs any more.
+/// R6: a host that shuts down says so to every client, and then nothing runs any more.
 #[test]
 fn shutting_down_says_goodbye_and_ends_all_connections() {
     run(Box::pin(async {

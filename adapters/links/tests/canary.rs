@@ -26,6 +26,8 @@ enum Fault {
     ForgetsWhenDropped,
     /// Every hundredth frame is lost.
     Loses,
+    /// Unreliable, and frames of full length never come.
+    NeverLong,
     /// Nobody waits, and nobody counts.
     Grows,
 }
@@ -38,7 +40,8 @@ struct Broken {
 
 impl Link for Broken {
     fn info(&self) -> LinkInfo {
-        self.inner.info()
+        let LinkInfo { mtu, reliable } = self.inner.info();
+        LinkInfo { mtu, reliable: reliable && self.fault != Fault::NeverLong }
     }
 
     fn send(&self, mut frames: Vec<Vec<u8>>) -> BoxFuture<'_, Result<(), LinkError>> {
@@ -53,6 +56,7 @@ impl Link for Broken {
                 *count += 1;
                 !count.is_multiple_of(100)
             }),
+            Fault::NeverLong => frames.retain(|frame| frame.len() < mtu),
             Fault::Grows => return Box::pin(async { Ok(()) }),
         }
         self.inner.send(frames)
@@ -119,6 +123,7 @@ fn broken_links_are_noticed() {
 #[test]
 fn links_that_lose_frames_are_noticed() {
     assert!(!passes!(reliable_links_keep_order_and_lose_nothing, Fault::Loses));
+    assert!(!passes!(the_longest_frame_passes_and_one_byte_more_does_not, Fault::NeverLong));
 }
 
 /// E6: as above.

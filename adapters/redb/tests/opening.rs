@@ -130,6 +130,7 @@ fn a_database_of_another_program_is_refused_and_keeps_its_bytes() {
     }
 }
 
+/// Scenario 57, E10: a file of a version that this build does not know is named as that.
 #[test]
 fn a_store_of_another_version_is_refused_and_keeps_its_bytes() {
     const PRIVATE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("conclave-store");

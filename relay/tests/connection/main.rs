@@ -30,7 +30,7 @@ use conclave_relay::{ConnectionLimits, Work};
 use kit::{NOW, group};
 use pair::{Pair, ask, client_hears, default, fetch, heads, hello, number, relay_hello, split};
 
-/// Scenario 57, R5: a client of another version hears which ones there are.
+/// Scenario 57: a client of another version hears which ones there are.
 #[test]
 fn a_client_of_an_unknown_version_is_told_what_is_spoken() {
     let mut pair = Pair::silent();
@@ -380,7 +380,7 @@ fn a_relay_that_answers_something_else_is_left() {
     }
 }
 
-/// R5: an answer may take long on a slow link that moves; a silent relay is left.
+/// R6: an answer may take long on a slow link that moves; a silent relay is left.
 #[test]
 fn a_slow_link_is_no_silent_relay() {
     let info = LinkInfo { mtu: 64, reliable: true };
