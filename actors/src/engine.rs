@@ -165,9 +165,22 @@ impl Engine {
         call
     }
 
+    /// Whether the relay can be reached, as far as is known: it has said something on the present
+    /// connection. One that falls silent is noticed within about half a minute.
+    #[must_use]
+    pub fn is_reachable(&self) -> bool {
+        self.0.shared.reach.is()
+    }
+
+    /// Answers when the relay can be reached, or (with `false`) cannot any more; at once if that is
+    /// so already.
+    pub fn when_reachable(&self, reachable: bool) -> Call<()> {
+        self.0.shared.reach.when(reachable)
+    }
+
     /// Ends the engine: what was handed in is stored, threads end, the store is let go of (also
     /// if handles of groups are left: they answer [`Error::Closed`]), and the relay is told, for
-    /// at most half a second. Blocks until then, so not for the threads of an event loop. Twice is
+    /// at most a second. Blocks until then, so not for the threads of an event loop. Twice is
     /// fine.
     pub fn shut_down(&self) {
         self.0.shut_down();
@@ -227,6 +240,7 @@ impl Inner {
         let mut writer = lock(&self.writer);
         let Some(writer) = writer.take() else { return };
         self.shared.stop();
+        self.shared.reach.close();
         self.shared.driver.shut_down();
         writer.shutdown();
         self.shared.events.close();

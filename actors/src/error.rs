@@ -127,12 +127,6 @@ impl From<conclave_core::entropy::EntropyError> for Error {
 
 impl From<LoadError> for Error {
     fn from(error: LoadError) -> Self {
-        match error {
-            LoadError::Store(error) => Self::Store(error),
-            LoadError::Damaged(what) => Self::Load(LoadError::Damaged(what)),
-            // What a later core adds is about the group's records as well.
-            #[allow(clippy::wildcard_enum_match_arm, reason = "errors of the core grow")]
-            other => Self::Load(other),
-        }
+        if let LoadError::Store(error) = error { Self::Store(error) } else { Self::Load(error) }
     }
 }

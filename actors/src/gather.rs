@@ -14,13 +14,16 @@ use crate::error::Error;
 /// take wants to keep us busy.
 const MOST_ENTRIES: usize = 10_000;
 
+/// Most bytes of them, as far as the last page goes.
+const MOST_BYTES: usize = 16 * 1024 * 1024;
+
 /// An identity log, oldest entry first, with its hash chain checked.
 pub(crate) async fn identity_log(
     delivery: &dyn DeliveryService,
     inbox: InboxId,
 ) -> Result<Vec<Record>, Error> {
     let topic = Topic::Identity(inbox);
-    let mut log: Vec<Record> = Vec::new();
+    let (mut log, mut bytes) = (Vec::<Record>::new(), 0);
     loop {
         let cursor = log.last().map_or(Cursor::START, Record::cursor);
         let after = vec![(topic.clone(), cursor)];
@@ -33,9 +36,11 @@ pub(crate) async fn identity_log(
                 let why = "it shows an identity log whose parts do not fit";
                 return Err(TransportError::Misconfigured(why).into());
             }
+            bytes += record.payload.len();
             log.push(record);
         }
-        if !page.more || log.len() == before || log.len() >= MOST_ENTRIES {
+        let full = log.len() >= MOST_ENTRIES || bytes >= MOST_BYTES;
+        if !page.more || log.len() == before || full {
             return Ok(log);
         }
     }

@@ -107,6 +107,7 @@ mod lock;
 mod post;
 #[cfg(feature = "quic")]
 pub mod quic;
+mod reach;
 mod session_role;
 mod shared;
 mod view;

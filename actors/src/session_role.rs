@@ -164,11 +164,13 @@ impl SessionRole {
         match delivery {
             Ok(delivery) => {
                 subscription.taken(weight);
+                self.shared.reach.set(true);
                 self.session.handle_delivery(delivery);
             }
             Err(error) => {
                 self.subscription = None;
                 self.caught_up = false;
+                self.shared.reach.set(false);
                 self.session.handle_unsubscribed(now, &error);
             }
         }
@@ -355,6 +357,7 @@ impl SessionRole {
     /// After a panic: everything that a session knows can be found again.
     fn recover(&mut self) {
         tracing::error!("the session was lost to a bug and starts over");
+        self.shared.reach.set(false);
         let shared = Arc::clone(&self.shared);
         let ring = std::mem::take(&mut self.ring).without_value();
         *self = Self { ring, lost: true, ..Self::new(shared) };

@@ -24,6 +24,7 @@ use crate::{
     limits::EngineLimits,
     lock::lock,
     post::Post,
+    reach::Reach,
     session_role::{SessionInput, SessionRole},
     view::GroupView,
     writer::WriterHandle,
@@ -45,6 +46,7 @@ pub(crate) struct Shared {
     groups: RwLock<BTreeMap<GroupId, Arc<GroupSlot>>>,
     session: Post<SessionInput>,
     stopping: AtomicBool,
+    pub(crate) reach: Reach,
 }
 
 /// A group that the store holds, awake or not.
@@ -95,6 +97,7 @@ impl Shared {
             groups: RwLock::default(),
             session: Post::default(),
             stopping: AtomicBool::new(false),
+            reach: Reach::default(),
         })
     }
 

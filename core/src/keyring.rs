@@ -131,13 +131,13 @@ impl KeyRing {
         let owner = scope(&installation.id());
         let read = |order: &[u8]| store.get(Table::KeyRing, &Key::new(owner, order));
         let Some(ring) = read(&[stored::RING])? else { return Ok(None) };
-        let ring = Ring::decode(&ring).map_err(|_| LoadError::Damaged("key ring"))?;
+        let ring = Ring::decode(&ring).map_err(LoadError::undecoded("key ring"))?;
         let package = |number: u64| -> Result<Option<Package>, LoadError> {
             let value = read(&stored::package_order(number))?;
             value
                 .map(|value| Package::decode(&value))
                 .transpose()
-                .map_err(|_| LoadError::Damaged("key package"))
+                .map_err(LoadError::undecoded("key package"))
         };
         let current = package(ring.current)?.ok_or(LoadError::Damaged("key package"))?;
         let previous = ring.previous.map(package).transpose()?.flatten();

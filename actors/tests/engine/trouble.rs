@@ -332,6 +332,23 @@ pub(crate) fn the_store_is_free_when_the_engine_is_shut_down(driver: NewDriver<'
     }
 }
 
+/// E6: an application can show whether the relay is there.
+pub(crate) fn whether_the_relay_is_there_can_be_asked(driver: NewDriver<'_>) {
+    let town = Town::new(driver);
+    let person = town.person();
+    within(person.engine.when_reachable(true)).unwrap();
+    assert!(person.engine.is_reachable());
+    town.close_road();
+    within(person.engine.when_reachable(false)).unwrap();
+    assert!(!person.engine.is_reachable());
+    town.open_road();
+    within(person.engine.when_reachable(true)).unwrap();
+    let until_it_is_gone = person.engine.when_reachable(false);
+    person.engine.shut_down();
+    assert_eq!(within(until_it_is_gone), Err(Error::Closed));
+    assert_eq!(within(person.engine.when_reachable(true)), Err(Error::Closed));
+}
+
 /// R4: connections break in the middle of everything; what was sent arrives once.
 pub(crate) fn a_relay_that_restarts_loses_nothing(driver: NewDriver<'_>) {
     let town = Town::new(driver);

@@ -64,14 +64,24 @@ pub(crate) fn read(args: &ReadArgs, json: bool) -> Result<(), Failure> {
 pub(crate) fn listen(args: &ClientArgs, json: bool) -> Result<(), Failure> {
     let client = Client::open(args, json)?;
     client.wait(client.engine.find(Vec::new()))?;
+    client.wait(client.engine.when_reachable(true))?;
     let mut events = client.engine.events(EventCursor(0));
     client.runtime.block_on(async {
         // One for all turns: a signal may come while a line is printed.
         let mut end = pin!(wanted_to_end());
+        let mut change = client.engine.when_reachable(false);
+        let mut there = true;
         loop {
             let told = tokio::select! {
                 told = events.next_event() => told?,
                 () = &mut end => return Ok(()),
+                changed = &mut change => {
+                    changed?;
+                    there = !there;
+                    say_whether_there(there);
+                    change = client.engine.when_reachable(!there);
+                    continue;
+                }
             };
             let Some(told) = told else { return Ok(()) };
             if let Told::Event(_, event) = &told {
@@ -104,9 +114,7 @@ pub(crate) fn chat(args: &InGroupArgs, json: bool) -> Result<(), Failure> {
         }
     };
     if !reached {
-        eprintln!(
-            "The relay does not answer: what you write is stored, and goes out when it does."
-        );
+        say_whether_there(false);
     }
     let mut lines = lines_of_input();
     let mut events = client.engine.events(client.engine.last_event());
@@ -114,8 +122,16 @@ pub(crate) fn chat(args: &InGroupArgs, json: bool) -> Result<(), Failure> {
     last = client.print_messages(&group, last)?;
     client.runtime.block_on(async {
         let mut end = pin!(wanted_to_end());
+        let mut there = reached;
+        let mut change = client.engine.when_reachable(!there);
         loop {
             tokio::select! {
+                changed = &mut change => {
+                    changed?;
+                    there = !there;
+                    say_whether_there(there);
+                    change = client.engine.when_reachable(!there);
+                }
                 line = lines.recv() => match line {
                     Some(line) if line.trim().is_empty() => {}
                     Some(line) => drop(group.send(line).await?),
@@ -131,9 +147,23 @@ pub(crate) fn chat(args: &InGroupArgs, json: bool) -> Result<(), Failure> {
             }
         }
     })?;
-    client
-        .wait(group.settled())
-        .map_err(|failure| failure.hint("What was written is stored; it goes out the next time."))
+    let stored = "What was written is stored; it goes out the next time.";
+    if !client.engine.is_reachable() && client.wait(group.view())?.unsettled > 0 {
+        return Err(Failure::relay("it does not answer").hint(stored));
+    }
+    client.wait(group.settled()).map_err(|failure| failure.hint(stored))
+}
+
+/// For whoever looks at the screen; what is printed for scripts is not touched.
+fn say_whether_there(there: bool) {
+    eprintln!(
+        "{}",
+        if there {
+            "The relay is there again."
+        } else {
+            "The relay does not answer. What you write is stored, and goes out when it does."
+        }
+    );
 }
 
 /// Lines of the input, read by a thread that ends with the process.

@@ -134,7 +134,7 @@ impl Group {
     /// are told apart. Publish [`Group::unsettled`] afterwards.
     ///
     /// # Errors
-    /// [`LoadError::Damaged`].
+    /// [`LoadError::Damaged`] and [`LoadError::UnknownVersion`].
     pub fn load(
         records: &GroupRecords,
         id: GroupId,
@@ -149,7 +149,7 @@ impl Group {
         let (mut senders, mut kept) = (BTreeMap::new(), BTreeMap::new());
         for (order, value) in &records.group {
             let read = StoredGroup::read(order, value);
-            match read.map_err(|_| LoadError::Damaged("group record"))? {
+            match read.map_err(LoadError::undecoded("group record"))? {
                 StoredGroup::Mls => {}
                 StoredGroup::Meta(value) => meta = Some(*value),
                 StoredGroup::Settings(value) => settings = Some(value),
@@ -249,8 +249,12 @@ impl Group {
         let expected: BTreeSet<LeafCredential> = self.state.expected_leaves();
         let leaves: BTreeSet<LeafCredential> = self.leaves.keys().copied().collect();
         let settings = self.state.settings();
-        if settings.rules != RULES || !Flags::POST_QUANTUM.has(settings.flags) {
-            return Err(LoadError::Damaged("group rules: they are newer than this build"));
+        if settings.rules != RULES {
+            let version = settings.rules;
+            return Err(LoadError::UnknownVersion { what: "group rules", version });
+        }
+        if !Flags::POST_QUANTUM.has(settings.flags) {
+            return Err(LoadError::Damaged("group settings"));
         }
         let fits = expected == leaves
             && self.mls.leaf_count() == leaves.len()
@@ -278,11 +282,12 @@ fn decode_all<T: Wire, K: Ord>(
     key: impl Fn(u64) -> K,
 ) -> Result<BTreeMap<K, T>, LoadError> {
     let decode = |(order, value): &(Vec<u8>, Vec<u8>)| {
-        let number = <[u8; 8]>::try_from(order.as_slice()).ok()?;
-        Some((key(u64::from_be_bytes(number)), T::decode(value).ok()?))
+        let what = "wish or envelope";
+        let number = order.as_slice().try_into().map_err(|_| LoadError::Damaged(what))?;
+        let value = T::decode(value).map_err(LoadError::undecoded(what))?;
+        Ok((key(u64::from_be_bytes(number)), value))
     };
-    let all: Option<BTreeMap<K, T>> = stored.iter().map(decode).collect();
-    all.ok_or(LoadError::Damaged("wish or envelope"))
+    stored.iter().map(decode).collect()
 }
 
 impl Meta {

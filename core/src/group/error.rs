@@ -1,6 +1,6 @@
 //! Why a verb of a group, or a load, did nothing.
 
-use conclave_proto::InstallationId;
+use conclave_proto::{InstallationId, codec::DecodeError};
 
 use crate::{
     BlockedOn, Class, delivery::Parked, entropy::EntropyError, mls::MlsError, store::StoreError,
@@ -181,9 +181,29 @@ impl ChangeError {
 pub enum LoadError {
     /// The store failed.
     Store(StoreError),
-    /// A stored record of this kind is damaged or of an unknown version; other groups are not
-    /// affected.
+    /// A stored record of this kind is damaged; other groups are not affected.
     Damaged(&'static str),
+    /// A stored record of this kind has a version that this build does not know: a later build
+    /// wrote it, and reads it. Nothing has changed.
+    UnknownVersion {
+        /// What.
+        what: &'static str,
+        /// Its version.
+        version: u16,
+    },
+}
+
+impl LoadError {
+    /// What it means that a record of this kind does not decode.
+    pub(crate) fn undecoded(what: &'static str) -> impl Fn(DecodeError) -> Self {
+        move |error| {
+            if let DecodeError::UnknownVersion(version) = error {
+                Self::UnknownVersion { what, version: version.into() }
+            } else {
+                Self::Damaged(what)
+            }
+        }
+    }
 }
 
 impl From<StoreError> for LoadError {
@@ -196,7 +216,10 @@ impl std::fmt::Display for LoadError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Store(_) => f.write_str("the store failed"),
-            Self::Damaged(what) => write!(f, "stored {what} is damaged or of an unknown version"),
+            Self::Damaged(what) => write!(f, "stored {what} is damaged"),
+            Self::UnknownVersion { what, version } => {
+                write!(f, "stored {what} has version {version}, which a later build knows")
+            }
         }
     }
 }
@@ -205,7 +228,7 @@ impl std::error::Error for LoadError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Store(error) => Some(error),
-            Self::Damaged(_) => None,
+            Self::Damaged(_) | Self::UnknownVersion { .. } => None,
         }
     }
 }
@@ -216,7 +239,7 @@ impl LoadError {
     pub const fn class(&self) -> Class {
         match self {
             Self::Store(error) => error.class(),
-            Self::Damaged(_) => Class::Permanent,
+            Self::Damaged(_) | Self::UnknownVersion { .. } => Class::Permanent,
         }
     }
 }

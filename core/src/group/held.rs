@@ -39,7 +39,7 @@ impl Held {
     pub fn read(store: &dyn Store, group: GroupId) -> Result<Option<Self>, LoadError> {
         let value = store.get(Table::Group, &Key::new(group.0, &Place::Meta.order()))?;
         let Some(value) = value else { return Ok(None) };
-        let meta = Meta::decode(&value).map_err(|_| LoadError::Damaged("group record"))?;
+        let meta = Meta::decode(&value).map_err(LoadError::undecoded("group record"))?;
         let kept = KEPT_ORDERS.each_ref();
         let undone = has_any(store, Table::Outbox, Range::scope(group.0))?
             || has_any(store, Table::Intent, Range::scope(group.0))?
