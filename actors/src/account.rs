@@ -67,8 +67,8 @@ impl AccountKey {
     /// nobody else can: keep a copy.
     ///
     /// # Errors
-    /// [`io::ErrorKind::InvalidData`] if the file holds no key, and whatever the system says; a
-    /// file that is there is never written.
+    /// [`io::ErrorKind::InvalidData`] if the file holds no key, and whatever the system says. A file
+    /// that is there is not written; two processes must not make the same one at once.
     pub fn in_file(path: impl AsRef<Path>) -> io::Result<Self> {
         match fs::read_to_string(path.as_ref()).map(Zeroizing::new) {
             Ok(text) => {
@@ -77,14 +77,8 @@ impl AccountKey {
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let key = Self::generate().map_err(|_| io::Error::other("no randomness"))?;
-                let text = Zeroizing::new(hex(&*key.to_bytes()));
-                let mut options = fs::OpenOptions::new();
-                options.write(true).create_new(true);
-                #[cfg(unix)]
-                std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-                let mut file = options.open(path)?;
-                writeln!(file, "{}", *text)?;
-                file.sync_all()?;
+                let text = Zeroizing::new(format!("{}\n", *Zeroizing::new(hex(&*key.to_bytes()))));
+                write_secret(path.as_ref(), text.as_bytes())?;
                 Ok(key)
             }
             Err(error) => Err(error),
@@ -96,6 +90,27 @@ impl AccountKey {
     pub fn to_bytes(&self) -> Zeroizing<[u8; 32]> {
         Zeroizing::new(self.0.to_bytes())
     }
+}
+
+/// Writes a file that is not there yet, for its owner only: whole, or not at all.
+fn write_secret(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut draft = path.as_os_str().to_owned();
+    draft.push(".new");
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(&draft)?;
+    file.write_all(bytes).and_then(|()| file.sync_all())?;
+    drop(file);
+    fs::rename(&draft, path)?;
+    // A file lasts when the folder that names it does; not everywhere can a folder be synced.
+    #[cfg(unix)]
+    if let Some(folder) = path.parent() {
+        let here = folder.as_os_str().is_empty();
+        fs::File::open(if here { Path::new(".") } else { folder })?.sync_all()?;
+    }
+    Ok(())
 }
 
 fn from_hex(text: &str) -> Option<Zeroizing<[u8; 32]>> {

@@ -11,7 +11,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll, Waker},
 };
@@ -66,6 +66,9 @@ pub(crate) struct EventLog {
 struct Numbers {
     /// Of the next event.
     next: u64,
+    /// The last one that is durable. Behind it are those whose steps failed: they were not seen, and
+    /// the next engine on this store uses their numbers.
+    last: u64,
     /// First numbers of the steps that are on their way.
     held: BTreeSet<u64>,
 }
@@ -75,13 +78,20 @@ struct Numbers {
 pub(crate) struct Hold {
     log: Arc<EventLog>,
     first: u64,
+    last: u64,
+    /// Whether the step is durable.
+    stored: Arc<AtomicBool>,
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
         let mut numbers = lock(&self.log.numbers);
         numbers.held.remove(&self.first);
-        let visible = numbers.held.first().map_or(numbers.next, |first| *first) - 1;
+        if self.stored.load(Ordering::SeqCst) {
+            numbers.last = numbers.last.max(self.last);
+        }
+        let held = numbers.held.first().map_or(numbers.last, |first| *first - 1);
+        let visible = held.min(numbers.last);
         drop(numbers);
         self.log.visible.fetch_max(visible, Ordering::SeqCst);
         self.log.wake();
@@ -115,7 +125,7 @@ impl EventLog {
         Ok(Self {
             store,
             writer,
-            numbers: Mutex::new(Numbers { next: last + 1, held: BTreeSet::new() }),
+            numbers: Mutex::new(Numbers { next: last + 1, last, held: BTreeSet::new() }),
             visible: AtomicU64::new(last),
             first: AtomicU64::new(first.unwrap_or(last + 1)),
             most: most.max(1),
@@ -156,10 +166,16 @@ impl EventLog {
             set.extend([Write::Put { table: Table::Event, key: key(numbers.next), value }]);
             numbers.next += 1;
         }
+        let last = numbers.next - 1;
         numbers.held.insert(first);
-        self.writer.submit(set, answer);
+        let stored = Arc::new(AtomicBool::new(false));
+        let is_stored = Arc::clone(&stored);
+        self.writer.submit(set, move |durable| {
+            is_stored.store(durable.is_ok(), Ordering::SeqCst);
+            answer(durable);
+        });
         drop(numbers);
-        Some(Hold { log: Arc::clone(self), first })
+        Some(Hold { log: Arc::clone(self), first, last, stored })
     }
 
     /// Gives up the oldest events when there are too many: nobody reads them.
@@ -358,4 +374,64 @@ fn key(number: u64) -> Key {
 
 fn number(key: &[u8]) -> Option<u64> {
     key.get(Key::SCOPE_LEN..)?.try_into().ok().map(u64::from_be_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use conclave_core::store::Claim;
+    use conclave_proto::GroupId;
+    use conclave_testkit::faulty_store::{Fault, Faulty};
+
+    use super::*;
+    use crate::writer::Writer;
+
+    const CLAIM: Claim = Claim([1; 16]);
+
+    /// Hands in a step with two events; gives whether it was stored.
+    fn happen(log: &Arc<EventLog>, load: u64) -> bool {
+        let event = Event::Removed { group: GroupId([1; 16]) };
+        let effects = Effects { events: vec![event.clone(), event], ..Effects::default() };
+        let step = Step::new(Lineage { owner: [9; 16], load }, Vec::new(), effects, ());
+        let (tell, told) = mpsc::channel();
+        let (_, hold) = log.submit(step, Vec::new(), move |stored: Result<Durable, StoreError>| {
+            tell.send(stored.is_ok()).unwrap();
+        });
+        let stored = told.recv().unwrap();
+        drop(hold);
+        stored
+    }
+
+    fn seen(log: &EventLog, after: EventCursor) -> Vec<u64> {
+        let told = log.read(after).unwrap();
+        let place = |told| match told {
+            Told::Event(at, _) | Told::Lagged(at) => at.0,
+        };
+        told.into_iter().map(place).collect()
+    }
+
+    /// E8: nobody has a place in the log of events that a step would have had which
+    /// was not stored: the next engine gives it to another.
+    #[test]
+    fn places_of_steps_that_failed_are_not_seen() {
+        let store = Arc::new(Faulty::new(conclave_store_memory::MemoryStore::new()));
+        store.claim(CLAIM).unwrap();
+        let writer = Writer::spawn(Arc::<Faulty<_>>::clone(&store), CLAIM).unwrap();
+        let open = || Arc::new(EventLog::open(store.clone(), writer.handle(), 100).unwrap());
+        let log = open();
+        assert!(happen(&log, 1));
+        assert_eq!((log.end(), seen(&log, EventCursor(0))), (EventCursor(2), vec![1, 2]));
+        store.restart();
+        store.fail_at(0, Fault::Refuse(StoreError::Full));
+        assert!(!happen(&log, 2));
+        assert_eq!((log.end(), seen(&log, EventCursor(2))), (EventCursor(2), vec![]));
+        let again = open();
+        assert!(happen(&again, 3));
+        assert_eq!((again.end(), seen(&again, EventCursor(2))), (EventCursor(4), vec![3, 4]));
+        // In one life a failure leaves a hole, which is stepped over.
+        assert!(happen(&log, 4));
+        assert_eq!((log.end(), seen(&log, EventCursor(2))), (EventCursor(6), vec![3, 4, 5, 6]));
+        writer.shutdown();
+    }
 }

@@ -33,11 +33,16 @@ impl FromStr for HostPort {
 
     fn from_str(text: &str) -> Result<Self, NoHostPort> {
         if let Ok(address) = text.parse::<SocketAddr>() {
-            return Ok(address.into());
+            // An address with a scope means something on one machine only.
+            let scoped = matches!(address, SocketAddr::V6(inside) if inside.scope_id() != 0);
+            return if scoped { Err(NoHostPort) } else { Ok(address.into()) };
         }
         let (host, port) = text.rsplit_once(':').ok_or(NoHostPort)?;
-        let of_a_name = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
+        let of_a_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         if host.is_empty() || !host.chars().all(of_a_name) {
+            return Err(NoHostPort);
+        }
+        if !port.bytes().all(|digit| digit.is_ascii_digit()) {
             return Err(NoHostPort);
         }
         let port = port.parse().map_err(|_| NoHostPort)?;
@@ -45,6 +50,7 @@ impl FromStr for HostPort {
     }
 }
 
+/// The scope of an address, if it has one, is left out.
 impl From<SocketAddr> for HostPort {
     fn from(address: SocketAddr) -> Self {
         Self { host: address.ip().to_string(), port: address.port() }
@@ -131,7 +137,14 @@ mod tests {
         let inside = "[2001:db8::7]:4433".parse::<HostPort>().unwrap();
         assert_eq!((inside.host.as_str(), inside.port), ("2001:db8::7", 4433));
         let bad = ["", "relay.example", ":4433", "relay:0x1", "relay:65536", "a b:1", "::1:4433"];
-        for text in bad.into_iter().chain(["https://relay.example:1", "[::1:4433", "a/b:1"]) {
+        for text in bad.into_iter().chain([
+            "https://relay.example:1",
+            "[::1:4433",
+            "a/b:1",
+            "a:+1",
+            "ü:1",
+            "[fe80::1%3]:1",
+        ]) {
             assert_eq!(text.parse::<HostPort>(), Err(NoHostPort), "{text}");
         }
     }

@@ -42,18 +42,23 @@ impl Reach {
 
     pub(crate) fn set(&self, reachable: bool) {
         let mut state = lock(&self.0);
-        state.reachable = reachable;
-        for (_, reply) in state.waiting.extract_if(.., |(wanted, _)| *wanted == reachable) {
-            give(reply, Ok(()));
+        if state.closed {
+            return;
         }
+        state.reachable = reachable;
+        let told: Vec<_> =
+            state.waiting.extract_if(.., |(wanted, _)| *wanted == reachable).collect();
+        // Whoever is woken may ask again at once.
+        drop(state);
+        told.into_iter().for_each(|(_, reply)| give(reply, Ok(())));
     }
 
     /// The engine ends.
     pub(crate) fn close(&self) {
         let mut state = lock(&self.0);
         (state.reachable, state.closed) = (false, true);
-        for (_, reply) in state.waiting.drain(..) {
-            give(reply, Err(Error::Closed));
-        }
+        let told = std::mem::take(&mut state.waiting);
+        drop(state);
+        told.into_iter().for_each(|(_, reply)| give(reply, Err(Error::Closed)));
     }
 }

@@ -12,6 +12,7 @@ use std::{
 use conclave_core::{
     Class,
     delivery::{Delivery, PublishOutcome, TopicPage, Transmit, TransportError, Uploaded},
+    group::Standing,
     keyring::Held,
     session::{Action, CallId, Session},
     step::Durable,
@@ -188,8 +189,13 @@ impl SessionRole {
     fn follow(&mut self, now: Timestamp, id: GroupId) {
         match Held::read(&*self.shared.store, id) {
             Ok(Some(held)) => {
+                let topic = Topic::Group(id);
                 if !held.standing.is_removed() {
-                    self.session.watch(Topic::Group(id), held.cursor);
+                    self.session.watch(topic.clone(), held.cursor);
+                }
+                if matches!(held.standing, Standing::Forked { .. }) {
+                    // It has to hear as well that nothing stands behind it any more.
+                    self.session.handled(now, &topic, held.cursor, true);
                 }
                 if held.undone {
                     self.unseen.push_back(id);

@@ -101,11 +101,19 @@ fn a_damaged_file_is_refused_and_a_torn_one_is_cut() {
     }
     drop(store);
     let good = std::fs::read(&file.0).unwrap();
-    let mut damaged = good.clone();
-    damaged[80] ^= 1;
-    std::fs::write(&file.0, &damaged).unwrap();
-    assert!(FileStore::open(&file.0).is_err());
-    assert_eq!(std::fs::read(&file.0).unwrap(), damaged);
+    // In the length, in a checksum, in the bytes.
+    for at in [40, 45, 55, 90] {
+        let mut damaged = good.clone();
+        damaged[at] ^= 1;
+        std::fs::write(&file.0, &damaged).unwrap();
+        assert!(FileStore::open(&file.0).is_err(), "{at}");
+        assert_eq!(std::fs::read(&file.0).unwrap(), damaged);
+    }
+    // A loss of power may leave zeros where nothing was written.
+    std::fs::write(&file.0, [&good[..], &[0; 50]].concat()).unwrap();
+    let store = FileStore::open(&file.0).unwrap();
+    assert!(store.get(Table::Meta, &Key::new(scope, &[2])).unwrap().is_some());
+    drop(store);
     std::fs::write(&file.0, &good[..good.len() - 1]).unwrap();
     let store = FileStore::open(&file.0).unwrap();
     assert!(store.get(Table::Meta, &Key::new(scope, &[1])).unwrap().is_some());

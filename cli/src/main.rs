@@ -36,7 +36,7 @@ fn main() -> ExitCode {
             } else if json {
                 print::line_if_read(failure.json());
             } else {
-                eprintln!("error: {failure}");
+                print::note(format_args!("error: {failure}"));
             }
             ExitCode::from(failure.exit as u8)
         }

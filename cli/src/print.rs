@@ -15,6 +15,11 @@ pub(crate) fn line(text: impl fmt::Display) -> Result<(), Failure> {
     })
 }
 
+/// For people who look on: on the error output, and no matter if nobody does.
+pub(crate) fn note(text: impl fmt::Display) {
+    drop(writeln!(io::stderr().lock(), "{text}"));
+}
+
 /// As [`line`], for a command that goes on whether or not anybody reads.
 pub(crate) fn line_if_read(text: impl fmt::Display) {
     drop(writeln!(io::stdout().lock(), "{text}"));

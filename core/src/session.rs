@@ -152,7 +152,8 @@ impl Session {
 
     /// An owner has handled what it was given, or was loaded again: it stands at `cursor` now.
     /// `parked` says that it will not go on before more records have come; it then gets
-    /// everything behind its cursor again, together with those.
+    /// everything behind its cursor again, together with those, or nothing if nothing is there.
+    /// While that is much, it gets it at a pace, and counts as read meanwhile.
     pub fn handled(&mut self, now: Timestamp, topic: &Topic, cursor: Cursor, parked: bool) {
         if let Some(inbound) = self.topics.get_mut(topic) {
             inbound.handled(now, cursor, parked, &self.limits);

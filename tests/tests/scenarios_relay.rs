@@ -208,6 +208,13 @@ fn two_histories_are_never_mixed() {
     assert_eq!(world.send(1, group, b"to whom?"), None);
     world.devices[1].reload(group);
     assert_eq!(world.devices[1].groups[&group].standing(), Standing::Forked { at });
+    // That nothing stands behind its cursor any more is enough to go on.
+    let step = world.devices[1].groups.get_mut(&group).unwrap().handle_records(now, &[]);
+    world.devices[1].drive(step).unwrap();
+    assert_eq!(world.devices[1].groups[&group].standing(), Standing::Member);
+    let step = world.devices[1].groups.get_mut(&group).unwrap().handle_records(now, &behind);
+    world.devices[1].drive(step).unwrap();
+    assert_eq!(forked(&world), 2);
     // Relinked to fit this half's chain, its content still belongs to the other history.
     let forged = relink(&topic, cursor, behind.into_iter().map(|r| r.payload).collect());
     assert_eq!(world.devices[1].handle_batch(now, group, &forged), forged.len());

@@ -1,7 +1,8 @@
 //! A [`Store`] in one file: every commit is appended and synced, and opening reads them all.
 //!
 //! It never shrinks, so it is for small things; what it shows is how little a store has to be.
-//! A commit is `length ‖ checksum ‖ bytes`; one that a loss of power cut short is cut off.
+//! A commit is `length ‖ checksum of the length ‖ checksum ‖ bytes`; one that a loss of power cut
+//! short is cut off.
 
 use std::{
     collections::BTreeMap,
@@ -46,7 +47,7 @@ impl FileStore {
         let mut rest = &bytes[..];
         while let Some(entry) = next_entry(&mut rest)? {
             state.apply(entry);
-            state.end += 12 + entry.len() as u64;
+            state.end += HEAD as u64 + entry.len() as u64;
         }
         state.file.set_len(state.end)?;
         Ok(Self(Mutex::new(state)))
@@ -117,7 +118,8 @@ impl Store for FileStore {
 impl State {
     /// Durable when it returns. If anything fails, the next commit goes to the same place.
     fn append(&mut self, entry: &[u8]) -> Result<(), StoreError> {
-        let bytes = [&entry.len().to_be_bytes()[4..], &checksum(entry), entry].concat();
+        let len = u32::try_from(entry.len()).map_err(|_| StoreError::Full)?.to_be_bytes();
+        let bytes = [&len[..], &checksum(&len), &checksum(entry), entry].concat();
         // What is left of one that failed must not be there after all when it is read again.
         self.file.set_len(self.end).map_err(|_| StoreError::Unavailable)?;
         self.file.seek(SeekFrom::Start(self.end)).map_err(|_| StoreError::Unavailable)?;
@@ -192,16 +194,24 @@ fn take_long<'a>(from: &mut &'a [u8]) -> &'a [u8] {
     take(from, len as usize)
 }
 
-/// The next entry. The last one may have been cut short; one in the middle that is not what was
-/// written is damage, and nothing is thrown away for it.
+/// Bytes in front of an entry.
+const HEAD: usize = 4 + 8 + 8;
+
+/// The next entry. The last one may have been cut short, or be zeros in part; anything else that is
+/// not what was written is damage, and nothing is thrown away for it.
 fn next_entry<'a>(rest: &mut &'a [u8]) -> io::Result<Option<&'a [u8]>> {
-    let Some((len, behind)) = rest.split_first_chunk::<4>() else { return Ok(None) };
-    let Some((sum, behind)) = behind.split_first_chunk::<8>() else { return Ok(None) };
-    let len = u32::from_be_bytes(*len) as usize;
+    let damaged = || io::Error::new(io::ErrorKind::InvalidData, "the file is damaged");
+    let Some((head, behind)) = rest.split_at_checked(HEAD) else { return Ok(None) };
+    let (len, sums) = head.split_at(4);
+    let (sum_of_len, sum) = sums.split_at(8);
+    if *sum_of_len != checksum(len) {
+        return if rest.iter().all(|byte| *byte == 0) { Ok(None) } else { Err(damaged()) };
+    }
+    let len = len.try_into().map(u32::from_be_bytes).unwrap_or_default() as usize;
     let Some((entry, behind)) = behind.split_at_checked(len) else { return Ok(None) };
-    let whole = *sum == checksum(entry) && !entry.is_empty();
+    let whole = *sum == checksum(entry);
     if !whole && !behind.is_empty() {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "the file is damaged"));
+        return Err(damaged());
     }
     *rest = behind;
     Ok(whole.then_some(entry))

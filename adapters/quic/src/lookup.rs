@@ -26,7 +26,7 @@ const NEXT_AFTER: Duration = Duration::from_millis(250);
 ///
 /// # Errors
 ///
-/// The error of the last attempt; [`ConnectError::class`] says whether another makes sense. A
+/// That of an attempt that another one would not better, if there is one, else that of the last. A
 /// name that nobody knows is one without addresses, [`ConnectError::Unreachable`], for it may be
 /// that only the network is missing.
 pub async fn connect_to(host: &str, port: u16, trust: Trust) -> Result<QuicLink, ConnectError> {
@@ -47,6 +47,7 @@ async fn first_of(
 ) -> Result<QuicLink, ConnectError> {
     let mut attempts = JoinSet::new();
     let mut failed = ConnectError::Unreachable;
+    let mut refused = None;
     let mut more = true;
     loop {
         if let Some(address) = addresses.next().filter(|_| more) {
@@ -58,12 +59,12 @@ async fn first_of(
         tokio::select! {
             ended = attempts.join_next() => match ended {
                 Some(Ok(Ok(link))) => return Ok(link),
-                // The relay is there: its other addresses would say the same.
-                Some(Ok(Err(error))) if error.class() == Class::Permanent => return Err(error),
+                // Something is there that is not the relay, perhaps on one address only.
+                Some(Ok(Err(error))) if error.class() == Class::Permanent => refused = Some(error),
                 Some(Ok(Err(error))) => failed = error,
                 // An attempt that panicked has no answer.
                 Some(Err(_)) => {}
-                None => return Err(failed),
+                None => return Err(refused.unwrap_or(failed)),
             },
             () = sleep(NEXT_AFTER), if more => {}
         }

@@ -107,8 +107,10 @@ impl Driver {
                 Err(error) => {
                     // Whoever asked meanwhile would only wait for the next attempt, and for that of
                     // everybody before.
-                    while let Ok(waiting) = self.commands.try_recv() {
-                        refuse(waiting, error.clone());
+                    for _ in 0..self.commands.len() {
+                        if let Ok(waiting) = self.commands.try_recv() {
+                            refuse(waiting, error.clone());
+                        }
                     }
                     refuse(command, error);
                 }

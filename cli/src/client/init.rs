@@ -4,8 +4,11 @@ use std::{fs, path::Path};
 
 use conclave::{
     Account, AccountKey, AccountSigner as _, Engine, InboxId,
-    core::{delivery::DeliveryService as _, identity::WalletKey},
-    proto::{Seq, Topic},
+    core::{
+        delivery::{DeliveryService as _, PageLimit},
+        identity::WalletKey,
+    },
+    proto::{Cursor, Topic},
     quic::RelayAddress,
 };
 use serde_json::json;
@@ -27,9 +30,10 @@ pub(crate) fn init(args: &InitArgs, json: bool) -> Result<(), Failure> {
     // The store before a key is made: perhaps another process has it.
     let store = folder.make_store()?;
     let engine = Engine::builder().store(store).delivery(relay.clone().remote()).open()?;
+    let was_registered = engine.inbox().is_some();
     let signer = match given {
         Some(signer) => signer,
-        None => own_key(&folder, engine.inbox().is_some())?,
+        None => own_key(&folder, was_registered)?,
     };
     let account = signer.account().identifier();
     let settings = Settings {
@@ -53,7 +57,9 @@ pub(crate) fn init(args: &InitArgs, json: bool) -> Result<(), Failure> {
     let installation = client.engine.installation().map(|id| hex(&id.0)).unwrap_or_default();
     let inbox = inbox.to_hex();
     let value = json!({ "inbox": inbox, "installation": installation, "account": account });
-    let next = if entries == Seq(1) {
+    let next = if was_registered {
+        "This device was registered before; it goes on where it was.".to_owned()
+    } else if entries == 1 {
         "Give your inbox to others, so that they can add you to groups; or make one yourself:\n\
          \x20 conclave group create"
             .to_owned()
@@ -70,13 +76,17 @@ pub(crate) fn init(args: &InitArgs, json: bool) -> Result<(), Failure> {
 
 impl Client {
     /// How many entries the relay has of the inbox's log; one at least.
-    fn entries_at(&self, relay: RelayAddress, inbox: InboxId) -> Result<Seq, Failure> {
-        let topic = Topic::Identity(inbox);
-        let heads = self.wait(async {
-            let heads = relay.remote().heads(vec![(topic, Seq(0))]).await;
-            heads.map_err(conclave::Error::Transport)
+    fn entries_at(&self, relay: RelayAddress, inbox: InboxId) -> Result<usize, Failure> {
+        let after = vec![(Topic::Identity(inbox), Cursor::START)];
+        let pages = self.wait(async {
+            let pages = relay.remote().fetch(after, PageLimit::default()).await;
+            pages.map_err(conclave::Error::Transport)
         })?;
-        heads.first().map(|(_, head)| head.seq).ok_or_else(|| {
+        let entries = pages.first().map_or(0, |page| page.records.len());
+        if entries > 0 {
+            return Ok(entries);
+        }
+        Err({
             Failure::new(Exit::Relay, "this relay does not have your inbox").hint(
                 "It was founded at another relay, and taking it to a new one is not possible yet. \
                  For this relay, use another folder with --data.",

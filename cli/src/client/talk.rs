@@ -18,7 +18,7 @@ use crate::{
     args::{ClientArgs, InGroupArgs, ReadArgs, SendArgs},
     failure::Failure,
     hex::hex,
-    print::line,
+    print::{line, note},
     signals::wanted_to_end,
 };
 
@@ -113,7 +113,7 @@ pub(crate) fn chat(args: &InGroupArgs, json: bool) -> Result<(), Failure> {
             group
         }
     };
-    if !reached {
+    if !client.engine.is_reachable() {
         say_whether_there(false);
     }
     let mut lines = lines_of_input();
@@ -122,7 +122,7 @@ pub(crate) fn chat(args: &InGroupArgs, json: bool) -> Result<(), Failure> {
     last = client.print_messages(&group, last)?;
     client.runtime.block_on(async {
         let mut end = pin!(wanted_to_end());
-        let mut there = reached;
+        let mut there = client.engine.is_reachable();
         let mut change = client.engine.when_reachable(!there);
         loop {
             tokio::select! {
@@ -156,14 +156,11 @@ pub(crate) fn chat(args: &InGroupArgs, json: bool) -> Result<(), Failure> {
 
 /// For whoever looks at the screen; what is printed for scripts is not touched.
 fn say_whether_there(there: bool) {
-    eprintln!(
-        "{}",
-        if there {
-            "The relay is there again."
-        } else {
-            "The relay does not answer. What you write is stored, and goes out when it does."
-        }
-    );
+    note(if there {
+        "The relay is there again."
+    } else {
+        "The relay does not answer. What you write is stored, and goes out when it does."
+    });
 }
 
 /// Lines of the input, read by a thread that ends with the process.
@@ -187,7 +184,7 @@ impl Client {
         }
         let view = self.wait(group.view())?;
         let (id, members) = (hex(&view.id.0), counted(view.members.len(), "member"));
-        eprintln!("Group {id}, {members}. Each line is a message; Ctrl-D ends.");
+        note(format_args!("Group {id}, {members}. Each line is a message; Ctrl-D ends."));
         Ok(())
     }
 

@@ -75,13 +75,9 @@ pub(crate) fn run(args: DemoArgs, json: bool) -> Result<(), Failure> {
         let text = format!("the demonstration did not end within {} seconds", limit.as_secs());
         Err(Failure::new(Exit::Failed, text))
     })?;
-    if json {
-        line(serde_json::to_string(&report)?)?;
-    } else {
-        line(&report)?;
-    }
+    let read = if json { line(serde_json::to_string(&report)?) } else { line(&report) };
     if report.ok {
-        Ok(())
+        read
     } else if json {
         // The report says what.
         Err(Failure::silent(Exit::Failed))

@@ -34,8 +34,8 @@ pub enum Standing {
         /// The commit that removed it: an older Welcome is a replayed one.
         at: Seq,
     },
-    /// The relay shows another log than it showed before; no own commits and messages until it
-    /// shows the log again that the group has read.
+    /// The relay shows another log than it showed before; no new wishes and messages until it shows
+    /// the log again that the group has read.
     Forked {
         /// The first record that does not extend the log.
         at: Seq,

@@ -36,11 +36,15 @@ impl Group {
     /// Records that were handled before are passed over. At a hole, at a record of another
     /// history, or at a commit that cannot be followed, the rest waits: see [`Taken`]. A group
     /// that waits before a commit looks for evidence in the whole batch: hand in everything that
-    /// stands behind it.
+    /// stands behind it, and an empty batch if the relay says that nothing does.
     pub fn handle_records(&mut self, now: Timestamp, batch: &[Record]) -> Step<Taken> {
         if self.begin().is_err() {
             self.draft = super::Draft::default();
             return self.end(Taken { count: 0, parked: Some(Parked::Entropy), broken: false });
+        }
+        if batch.iter().all(|record| record.seq <= self.meta.cursor.seq) {
+            // Nothing stands behind the cursor: what did not extend the log is gone.
+            self.follow();
         }
         let mut taken = Taken { count: 0, parked: self.unpark(batch), broken: false };
         for record in batch.iter().take(self.limits.batch_records) {

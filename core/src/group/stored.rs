@@ -271,7 +271,10 @@ mod tests {
 
     use conclave_proto::{
         ChainHash, Cursor, Epoch, InboxId, InstallationId, IntentId, Mark, MessageId, Seq,
-        Timestamp, TransmitId, codec::Wire, identity::hex, message::Body,
+        Timestamp, TransmitId,
+        codec::{Wire, encode_bare},
+        identity::hex,
+        message::Body,
     };
     use proptest::prelude::*;
 
@@ -337,6 +340,21 @@ mod tests {
 
     fn of(byte: u8, n: usize) -> String {
         hex(&vec![byte; n])
+    }
+
+    /// E10: as below, for each way in which a group can stand.
+    #[test]
+    fn the_stored_forms_of_a_standing_are_frozen() {
+        let (at, since) = (Seq(300), Timestamp(2));
+        let forms = [
+            (Standing::Member, "00"),
+            (Standing::Stuck { at, removal: true, since }, "01ac020102"),
+            (Standing::Removed { at }, "02ac02"),
+            (Standing::Forked { at }, "03ac02"),
+        ];
+        for (standing, bytes) in forms {
+            assert_eq!(hex(&encode_bare(&standing)), bytes);
+        }
     }
 
     /// E10: golden bytes of what a group stores; old stores open for ever.

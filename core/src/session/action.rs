@@ -32,8 +32,7 @@ pub struct SessionLimits {
     /// Bytes of these records; one more record may exceed them.
     pub held_bytes: usize,
     /// Records collected for a parked owner, which looks at everything behind its cursor at once.
-    /// One that waits before more than these gets no further by itself: it has to be removed and
-    /// added again.
+    /// One that waits before more than these, and a page, gets no further; nothing heals it yet.
     pub parked_records: usize,
     /// Bytes of these records; one more page may exceed them.
     pub parked_bytes: usize,

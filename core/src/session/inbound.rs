@@ -114,7 +114,7 @@ impl Inbound {
         if let Some(parked) = &mut self.parked {
             let wait = if parked.trouble { limits.trouble_ms } else { limits.parked_ms };
             parked.again = parked.again.min(now.plus_ms(wait));
-            parked.pace = parked.pace.min(parked.again);
+            parked.pace = parked.pace.min(if parked.paced { parked.again } else { now });
             parked.news = parked.news.map(|from| from.min(parked.pace));
         }
     }
@@ -174,8 +174,9 @@ impl Inbound {
     ) {
         // An owner that does not move although nothing holds it had trouble of its own, with its
         // store perhaps. That passes, but not at once.
-        let trouble = !parked && self.with_owner.is_some() && self.cursor == cursor;
+        let moved = self.cursor != cursor;
         let given = self.with_owner.take();
+        let trouble = !parked && !moved && given.is_some_and(|given| given.count > 0);
         if !parked && !trouble && given.is_some_and(|given| given.last == cursor.seq) {
             self.cursor = cursor;
             self.parked = None;
@@ -196,7 +197,7 @@ impl Inbound {
             news: None,
             pace: now.plus_ms(pause.min(wait)),
             paced: pause > 0,
-            full: given.is_some_and(|given| given.cut),
+            full: !moved && given.is_some_and(|given| given.cut),
             collecting: false,
             trouble,
         });
@@ -213,7 +214,8 @@ impl Inbound {
         let wanted = match &self.parked {
             Some(parked) => parked.collecting && self.with_owner.is_none(),
             None => {
-                self.held.len() < limits.held_records / 2 && self.held_bytes < limits.held_bytes / 2
+                let (records, bytes) = (limits.held_records / 2, limits.held_bytes / 2);
+                self.held.len() < records.max(1) && self.held_bytes < bytes.max(1)
             }
         };
         (wanted && self.fetching.is_none() && self.end.seq < self.head).then_some(self.end)
@@ -263,6 +265,11 @@ impl Inbound {
             }
             parked.collecting = !self.held.is_empty();
             cut = self.end.seq < self.head;
+            if self.held.is_empty() {
+                // That nothing is behind its cursor, any more, is an answer as well.
+                self.with_owner = Some(Given { last: self.end.seq, count: 0, cut });
+                return Some(Vec::new());
+            }
         }
         // A parked owner looks at everything at once.
         let most = if self.parked.is_some() { usize::MAX } else { limits.given_records.max(1) };

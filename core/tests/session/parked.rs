@@ -68,7 +68,11 @@ fn a_parked_owner_at_the_end_of_its_log_does_not_spin() {
     session.handled(START, &topic(1), log[0].cursor(), true);
     let mut now = START;
     for _ in 0..3 {
-        assert_eq!(drain(&mut session, now), []);
+        for action in drain(&mut session, now) {
+            // Once a minute it hears that nothing is behind it.
+            assert_eq!(action, Action::Deliver { topic: topic(1), records: vec![] });
+            session.handled(now, &topic(1), log[0].cursor(), true);
+        }
         let due = session.next_timeout().expect("it is looked after");
         assert!(due > now, "time goes on");
         now = due;
@@ -160,27 +164,69 @@ fn more_than_a_parked_owner_may_see_is_not_read_over_and_over() {
     assert_eq!(session.next_timeout(), Some(START.plus_ms(60_000)), "only in case time decides");
 }
 
-/// Scenario 82: long records count as well: an owner that is busy has no hundreds of them kept.
+/// Scenario 82: long records count as well: an owner that is busy has no hundreds of them kept, and
+/// gets the rest when it is not.
 #[test]
 fn what_is_kept_for_a_busy_owner_is_bounded_in_bytes() {
     let mut limits = SessionLimits::default();
     limits.held_bytes = 10_000;
     let mut session = connected_with(limits);
     let mut cursor = Cursor::START;
-    for seq in 1..=20 {
+    let long = |seq| {
         let payload = vec![1; 3_000];
         let long = Record::chained(&topic(1), Seq(seq), cursor.seq, &cursor.hash, payload);
         cursor = long.cursor();
-        session.handle_delivery(record(&long));
+        long
+    };
+    let log: Vec<Record> = (1..=20).map(long).collect();
+    for long in &log {
+        session.handle_delivery(record(long));
+        // The first goes to its owner, which is busy with it.
         drain(&mut session, START);
     }
-    // The first is with its owner.
-    session.handled(START, &topic(1), Cursor::START, false);
-    let mut session_kept = 0;
-    for action in drain(&mut session, START) {
-        if let Action::Deliver { records, .. } = action {
-            session_kept += records.len();
+    session.handled(START, &topic(1), log[0].cursor(), false);
+    let kept = answered(&mut session, &log, START).len();
+    assert!((1..=4).contains(&kept), "{kept}");
+    let mut read = 1 + kept;
+    while read < 20 {
+        session.handled(START, &topic(1), log[read - 1].cursor(), false);
+        let given = answered(&mut session, &log, START);
+        assert_eq!(given.first(), Some(&(read as u64 + 1)), "it goes on");
+        read += given.len();
+    }
+}
+
+/// Scenario 7: an owner that was shown another history hears when the relay shows nothing of it any
+/// more, although no other record comes.
+#[test]
+fn an_owner_hears_when_what_it_was_shown_is_gone() {
+    let (mut session, log) = (connected(), records(1, 1));
+    let forged = Record::chained(&topic(1), Seq(2), Seq(1), &ChainHash([9; 32]), vec![9]);
+    session.handle_delivery(record(&log[0]));
+    drain(&mut session, START);
+    session.handled(START, &topic(1), log[0].cursor(), false);
+    session.handle_delivery(head(2));
+    let both = [log[0].clone(), forged];
+    assert_eq!(answered(&mut session, &both, START), [2]);
+    session.handled(START, &topic(1), log[0].cursor(), true);
+    let due = session.next_timeout().unwrap();
+    let mut heard = 0;
+    for _ in 0..3 {
+        for action in drain(&mut session, due) {
+            match action {
+                Action::Fetch { call, .. } => {
+                    session.handle_pages(due, call, Ok(vec![page(&[], &log[0], false)]));
+                }
+                Action::Deliver { records, .. } => {
+                    assert_eq!(records, []);
+                    heard += 1;
+                    session.handled(due, &topic(1), log[0].cursor(), false);
+                }
+                other => panic!("{other:?}"),
+            }
         }
     }
-    assert!(session_kept <= 4, "{session_kept}");
+    assert_eq!(heard, 1);
+    assert!(session.is_idle());
+    assert_eq!(session.next_timeout(), None);
 }
