@@ -17,7 +17,7 @@ use std::{
 };
 
 use conclave_core::{
-    delivery::Event,
+    event::Event,
     step::{Durable, Effects, Lineage, Pending, Step, WriteSet},
     store::{Direction, Key, Range, Store, StoreError, Table, Write},
 };

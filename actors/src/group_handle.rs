@@ -18,7 +18,7 @@ use crate::{
 /// A handle of one group: cheap to clone, calls come from anywhere.
 ///
 /// Wishes (adding, removing, renewing keys) are answered with a number as soon as they are stored;
-/// an event [`IntentSettled`](conclave_core::delivery::Event::IntentSettled) says how each ended,
+/// an event [`IntentSettled`](conclave_core::event::Event::IntentSettled) says how each ended,
 /// however long that takes.
 #[derive(Clone)]
 pub struct GroupHandle {

@@ -119,7 +119,7 @@ pub use call::Call;
 pub use clock::{Clock, OsEntropy, SystemClock};
 pub use conclave_core::{
     self as core, BlockedOn, Class,
-    delivery::Event,
+    event::Event,
     group::{GroupConfig, StoredMessage},
 };
 pub use conclave_proto::{

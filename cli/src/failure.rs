@@ -5,7 +5,8 @@ use std::{fmt, io, path::Path};
 use conclave::{
     BlockedOn, Class, OpenError,
     core::{
-        delivery::{Parked, TransportError},
+        delivery::TransportError,
+        event::Parked,
         group::{ChangeError, SendError},
     },
 };

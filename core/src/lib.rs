@@ -20,6 +20,7 @@ mod class;
 pub mod config;
 pub mod delivery;
 pub mod entropy;
+pub mod event;
 #[cfg(feature = "std")]
 pub mod group;
 pub mod identity;

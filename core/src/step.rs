@@ -4,7 +4,8 @@
 use alloc::{collections::BTreeSet, sync::Arc, vec::Vec};
 
 use crate::{
-    delivery::{Event, Transmit},
+    delivery::Transmit,
+    event::Event,
     store::{Claim, Store, StoreError, StoreLimits, Write},
 };
 

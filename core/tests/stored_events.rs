@@ -1,7 +1,7 @@
 //! The log of events in an application's store: golden bytes of everything that can be in it.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use conclave_core::delivery::{
+use conclave_core::event::{
     CommitFault, Event, IntentFault, IntentOutcome, Parked, Rejection, WelcomeRejection,
 };
 use conclave_proto::{

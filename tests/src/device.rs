@@ -8,8 +8,9 @@ use std::{
 
 use conclave_core::{
     config::Limits,
-    delivery::{Event, PublishOutcome, Transmit},
+    delivery::{PublishOutcome, Transmit},
     entropy::Entropy,
+    event::Event,
     group::{Group, GroupRecords, Standing, Taken},
     installation::Installation,
     keyring::{Gathered, Held, Invitation, KeyRing, WelcomeOutcome},

@@ -10,7 +10,7 @@ use std::{
 };
 
 use conclave_core::{
-    delivery::{Event, Rejection},
+    event::{Event, Rejection},
     group::{Candidate, Group, GroupConfig, Standing, StoredMessage},
     identity::{Draft, WalletKey, read_log},
     installation::Installation,

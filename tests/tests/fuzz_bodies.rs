@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use conclave_core::{
-    delivery::{Event, Rejection},
+    event::{Event, Rejection},
     store::StoreError,
 };
 use conclave_proto::{Envelope, EnvelopeKind, Mark, codec::Wire, limits};

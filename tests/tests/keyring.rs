@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use conclave_core::{
     config::Limits,
-    delivery::{Event, WelcomeRejection},
     entropy::Entropy,
+    event::{Event, WelcomeRejection},
     group::{Candidate, ChangeError, Group, GroupConfig, GroupRecords},
     keyring::{PackageError, VerifiedPackage},
     mls::internals::{OpenProvider, OpenSigner, capabilities},

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use conclave_core::{
-    delivery::{CommitFault, Event, Rejection},
+    event::{CommitFault, Event, Rejection},
     mls::internals::{capabilities, context_extensions},
 };
 use conclave_proto::{
@@ -415,7 +415,7 @@ fn a_welcome_in_somebody_elses_name_is_rejected() {
     world.settle();
     assert!(world.devices[1].groups.is_empty());
     let rejected = |event: &Event| {
-        use conclave_core::delivery::WelcomeRejection;
+        use conclave_core::event::WelcomeRejection;
         matches!(event, Event::WelcomeRejected { reason: WelcomeRejection::BadInviter, .. })
     };
     assert_eq!(world.events(1, rejected), 1);

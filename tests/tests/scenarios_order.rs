@@ -3,7 +3,8 @@
 
 use conclave_core::{
     config::Limits,
-    delivery::{PublishOutcome, Refusal, Rejection, Transmit},
+    delivery::{PublishOutcome, Refusal, Transmit},
+    event::Rejection,
 };
 use conclave_proto::{GroupId, MessageId, Seq};
 use conclave_testkit::world::World;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use conclave_core::{
     config::{FORWARD_GENERATIONS, Limits},
-    delivery::{Event, IntentOutcome, Rejection},
     entropy::Entropy,
+    event::{Event, IntentOutcome, Rejection},
     group::{Group, GroupRecords},
     installation::Installation,
     step::Committer,

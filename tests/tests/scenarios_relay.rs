@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use conclave_core::{
-    delivery::{Event, Parked, Rejection, WelcomeRejection},
+    event::{Event, Parked, Rejection, WelcomeRejection},
     group::{Standing, Taken},
 };
 use conclave_proto::{Cursor, Record, Topic};

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use conclave_core::{
     config::Limits,
-    delivery::{Event, Rejection},
     entropy::Entropy,
+    event::{Event, Rejection},
     group::{Group, GroupRecords},
     step::Committer,
     store::{Claim, Direction, Range, Store, Table},

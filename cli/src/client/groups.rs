@@ -2,7 +2,7 @@
 
 use conclave::{
     GroupConfig, GroupHandle, GroupView,
-    core::{delivery::IntentOutcome, group::Standing},
+    core::{event::IntentOutcome, group::Standing},
     proto::group::Policy,
 };
 use serde_json::{Value, json};

@@ -10,8 +10,8 @@ mod text;
 use std::{future::Future, time::Duration};
 
 use conclave::{
-    Engine, Error, Event, IntentId, Told,
-    core::delivery::{IntentOutcome, TransportError},
+    Engine, Error, Event, IntentId, Told, core::delivery::TransportError,
+    core::event::IntentOutcome,
 };
 pub(crate) use groups::{group, keys, whoami};
 pub(crate) use init::init;

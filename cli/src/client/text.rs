@@ -2,7 +2,7 @@
 
 use conclave::{
     Event, GroupId, InboxId, Seq, StoredMessage,
-    core::delivery::{IntentOutcome, Parked, Rejection},
+    core::event::{IntentOutcome, Parked, Rejection},
     proto::message::Body,
 };
 use serde_json::{Value, json};

@@ -11,7 +11,7 @@ use conclave::{
     AccountKey, Engine, EngineLimits, Event, EventCursor, Events, GroupHandle, GroupId, GroupView,
     InboxId, Seq, StoredMessage, Told,
     core::{
-        delivery::IntentOutcome,
+        event::IntentOutcome,
         group::{GroupConfig, Standing},
         identity::WalletKey,
     },

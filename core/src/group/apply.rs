@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     config::PAST_EPOCHS,
-    delivery::{CommitFault, Event, IntentOutcome, Rejection},
+    event::{CommitFault, Event, IntentOutcome, Rejection},
     mls::{ForeignCommit, MlsError},
     state::State,
 };

@@ -14,7 +14,7 @@ use super::{
     stored::{Intent, Wish, WishedInbox},
 };
 use crate::{
-    delivery::{Event, IntentFault, IntentOutcome, Parked},
+    event::{Event, IntentFault, IntentOutcome, Parked},
     identity::read_log,
     mls::VerifiedPackage,
     step::Step,

@@ -3,7 +3,7 @@
 use conclave_proto::{InstallationId, codec::DecodeError};
 
 use crate::{
-    BlockedOn, Class, delivery::Parked, entropy::EntropyError, mls::MlsError, store::StoreError,
+    BlockedOn, Class, entropy::EntropyError, event::Parked, mls::MlsError, store::StoreError,
 };
 
 macro_rules! from {

@@ -12,7 +12,7 @@ use conclave_proto::{
 };
 
 use super::Group;
-use crate::{delivery::CommitFault, mls::CommitFacts, state::State};
+use crate::{event::CommitFault, mls::CommitFacts, state::State};
 
 impl Group {
     /// The state that a commit leads to.

@@ -10,7 +10,7 @@ use conclave_proto::{
 use super::{Group, Standing, outbox::OwnMessage, place::Place, stored::StoredMessage};
 use crate::{
     config::PAST_EPOCHS,
-    delivery::{Event, Rejection},
+    event::{Event, Rejection},
     padding,
 };
 

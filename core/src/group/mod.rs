@@ -46,8 +46,9 @@ pub use stored::{StoredMessage, find_message, read_message, read_messages};
 
 use crate::{
     config::Limits,
-    delivery::{Event, Rejection, Transmit},
+    delivery::Transmit,
     entropy::{Entropy, EntropyError},
+    event::{Event, Rejection},
     installation::Installation,
     mls::Mls,
     state::State,

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Group, place::Place};
 use crate::{
-    delivery::{IntentFault, IntentOutcome, PublishOutcome, Refusal, Transmit},
+    delivery::{PublishOutcome, Refusal, Transmit},
+    event::{IntentFault, IntentOutcome},
     step::Step,
 };
 

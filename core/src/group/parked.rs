@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Group;
 use crate::{
-    delivery::{CommitFault, Event, IntentFault, Parked, Rejection},
+    event::{CommitFault, Event, IntentFault, Parked, Rejection},
     mls::{Content, Inside, Mls, Parsed},
     padding,
 };

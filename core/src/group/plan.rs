@@ -16,7 +16,7 @@ use super::{
     stored::{KeptCommit, KeptWelcome, Recipient, Wish, WishedInbox},
 };
 use crate::{
-    delivery::{CommitFault, IntentFault, IntentOutcome},
+    event::{CommitFault, IntentFault, IntentOutcome},
     identity::{accepted, read_strictly},
     mls::{CommitPlan, StagedOwn, VerifiedPackage},
     state::State,

@@ -6,7 +6,7 @@ use conclave_proto::{
 
 use super::{Group, TRAIL, apply::Valid, outbox::OwnMessage};
 use crate::{
-    delivery::{CommitFault, Parked, Rejection},
+    event::{CommitFault, Parked, Rejection},
     mls::{Content, Fault, ForeignCommit, Inside, Mls, Parsed},
     step::{Effects, Step},
 };

@@ -11,7 +11,7 @@ use super::{
     outbox::{Outgoing, OwnMessage, SentEnvelope, What},
     place::Place,
 };
-use crate::{delivery::Parked, mls::MlsError, padding, step::Step};
+use crate::{event::Parked, mls::MlsError, padding, step::Step};
 
 impl Group {
     /// Sends a message. The answer is its id; an event tells when it has its place in the log.

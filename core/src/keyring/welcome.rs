@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::{KeyRing, stored::Package};
 use crate::{
-    delivery::{Event, Parked, WelcomeRejection},
+    event::{Event, Parked, WelcomeRejection},
     group::{Group, Held, Parts, Standing},
     identity::{ed25519, read_log},
     mls::{Joining, Mls},

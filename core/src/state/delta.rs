@@ -10,7 +10,7 @@ use conclave_proto::{
 };
 
 use super::{Entry, State};
-use crate::{delivery::CommitFault, identity::read_strictly};
+use crate::{event::CommitFault, identity::read_strictly};
 
 impl State {
     /// The state after a commit with this delta, by a committer with the rights held before it.

@@ -9,7 +9,7 @@ use conclave_proto::{
 };
 
 use super::{Entry, State};
-use crate::delivery::CommitFault;
+use crate::event::CommitFault;
 
 impl State {
     /// The settings after a delta. Rights are those from before the commit (scenario 28); only

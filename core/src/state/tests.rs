@@ -13,7 +13,7 @@ use ed25519_dalek::SigningKey;
 
 use super::State;
 use crate::{
-    delivery::CommitFault,
+    event::CommitFault,
     identity::{Draft, read_log},
 };
 
