@@ -1,31 +1,15 @@
-//! Accounts: who signs for an inbox, and how an installation becomes part of it.
+//! Accounts: who signs for an inbox.
 
 use std::{
     fs,
     io::{self, Write as _},
     path::Path,
-    sync::Arc,
 };
 
-use conclave_core::{
-    bounds::BoxFuture,
-    delivery::{PublishOutcome, Refusal, Transmit, TransportError},
-    entropy::StepRandom,
-    identity::{Draft, normalise_p256_signature, normalise_wallet_signature, read_log},
-    installation::Installation,
-    step::Step,
-};
-use conclave_proto::{
-    InboxId, Seq, Topic,
-    identity::{Account, AccountKind, IdentityState, Member, Signature, hex},
-    record::transmit_id,
-};
+use conclave_core::{bounds::BoxFuture, engine::Error};
+use conclave_proto::identity::{Account, hex};
 use ed25519_dalek::{Signer, SigningKey};
 use zeroize::Zeroizing;
-
-use crate::{
-    error::Error, gather, index::StoredInstallation, session_role::SessionInput, shared::Shared,
-};
 
 /// Signs for an account, wherever its key is: in a file, a wallet, a piece of hardware, a person's
 /// head.
@@ -159,135 +143,3 @@ macro_rules! signs {
 
 #[cfg(feature = "wallets")]
 signs! { conclave_core::identity::WalletKey, conclave_core::identity::P256Key }
-
-/// Attempts to append to an identity log that others write to as well.
-const ATTEMPTS: usize = 5;
-
-/// Makes this installation part of an inbox: of the one that the account founds with `nonce`, or
-/// of `inbox`.
-pub(crate) async fn register(
-    shared: &Arc<Shared>,
-    signer: Arc<dyn AccountSigner>,
-    inbox: Option<InboxId>,
-    nonce: u64,
-) -> Result<InboxId, Error> {
-    let account = signer.account();
-    let inbox = inbox.unwrap_or_else(|| InboxId::derive(&account.identifier(), nonce));
-    let mut stored = own_keys(shared, inbox).await?;
-    if !stored.registered {
-        let installation = stored.installation();
-        let names = Names { inbox, nonce, account };
-        names.add(shared, &installation, &*signer).await?;
-        stored.registered = true;
-        store(shared, stored.step(shared.next_load())).await?;
-    }
-    // Set by an earlier call, then it is the same.
-    drop(shared.installation.set(stored.installation()));
-    shared.tell_session(SessionInput::Registered);
-    Ok(inbox)
-}
-
-/// The installation's keys: those that are stored, or new ones, which are stored first.
-async fn own_keys(shared: &Arc<Shared>, inbox: InboxId) -> Result<StoredInstallation, Error> {
-    if let Some(stored) = StoredInstallation::read(&*shared.store)? {
-        if stored.inbox == inbox {
-            return Ok(stored);
-        }
-        if stored.registered {
-            return Err(Error::RegisteredElsewhere);
-        }
-        // An attempt that came to nothing, or whose answer was lost: new keys for the other inbox,
-        // so that no installation belongs to two.
-    }
-    let mut entropy = shared.child("installation", &inbox.0, shared.next_load());
-    let mut random: StepRandom = entropy.step()?;
-    let stored = StoredInstallation::new(inbox, random.array(), random.array());
-    store(shared, stored.step(shared.next_load())).await?;
-    Ok(stored)
-}
-
-async fn store(shared: &Shared, step: Step) -> Result<(), Error> {
-    shared.writer.drive_async(step).await?;
-    Ok(())
-}
-
-/// Who is to be named in which log.
-struct Names {
-    inbox: InboxId,
-    nonce: u64,
-    account: Account,
-}
-
-impl Names {
-    /// Appends an entry that names the installation, unless one does already.
-    async fn add(
-        &self,
-        shared: &Shared,
-        installation: &Installation,
-        signer: &dyn AccountSigner,
-    ) -> Result<(), Error> {
-        let topic = Topic::Identity(self.inbox);
-        for _ in 0..ATTEMPTS {
-            let delivery = shared.delivery()?;
-            let log = gather::identity_log(&*delivery, self.inbox).await?;
-            let state = read_log(self.inbox, None, log.iter().map(|record| &record.payload[..]));
-            if state.as_ref().is_some_and(|s| s.installations.contains_key(&installation.id())) {
-                return Ok(());
-            }
-            let draft = self.draft(shared, installation, state.as_ref())?;
-            let payload = signed(draft, &self.account, installation, signer).await?.encode();
-            let id = transmit_id(&topic, &payload);
-            let expect = Some(log.last().map_or(Seq(0), |record| record.seq));
-            let transmit = Transmit { topic: topic.clone(), id, expect, payload };
-            match delivery.publish(vec![transmit]).await.pop() {
-                Some(PublishOutcome::Accepted { .. }) => return Ok(()),
-                Some(PublishOutcome::Refused(Refusal::Conflict { .. } | Refusal::Behind)) => {}
-                Some(PublishOutcome::Refused(_)) => return Err(Error::Refused),
-                Some(PublishOutcome::NotStored { retry_after }) => {
-                    return Err(TransportError::Unavailable { retry_after }.into());
-                }
-                // The log says what became of it.
-                Some(PublishOutcome::Unknown) | None => {}
-            }
-        }
-        Err(Error::Busy)
-    }
-
-    fn draft(
-        &self,
-        shared: &Shared,
-        installation: &Installation,
-        state: Option<&IdentityState>,
-    ) -> Result<Draft, Error> {
-        let draft = match state {
-            Some(state) => {
-                if !state.accounts.contains(&self.account) && state.recovery != self.account {
-                    return Err(Error::NotAMember);
-                }
-                Draft::following(state, shared.now())
-            }
-            None if InboxId::derive(&self.account.identifier(), self.nonce) == self.inbox => {
-                Draft::create(self.account.clone(), self.nonce, shared.now())
-            }
-            None => return Err(Error::UnknownInbox(self.inbox)),
-        };
-        Ok(draft.add_installation(installation.id(), self.account.clone()))
-    }
-}
-
-async fn signed(
-    draft: Draft,
-    account: &Account,
-    installation: &Installation,
-    signer: &dyn AccountSigner,
-) -> Result<Draft, Error> {
-    let bytes = signer.sign(&draft.text()).await.map_err(Error::Signature)?;
-    let normal = match account.kind {
-        AccountKind::WALLET => normalise_wallet_signature(&bytes).map(Vec::from),
-        AccountKind::P256 => normalise_p256_signature(&bytes).map(Vec::from),
-        _ => Some(bytes),
-    };
-    let bytes = normal.ok_or(Error::Signature("it is not one of this kind of account"))?;
-    let signature = Signature { signer: Member::Account(account.clone()), scheme: 0, bytes };
-    Ok(draft.signature(signature).sign_with_installation(installation.signing_key()))
-}

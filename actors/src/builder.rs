@@ -1,11 +1,17 @@
 //! Opening an engine.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock, Weak},
+};
 
 use conclave_core::{
     BlockedOn, Class,
     delivery::DeliveryService,
+    engine::{Context, Ended, EngineLimits, InvitationMessage, Message, Opening, SessionMessage},
     entropy::{Entropy, EntropySource},
+    event::log::EventLog,
+    step::Committer,
     store::{Claim, Store, StoreError},
 };
 
@@ -13,13 +19,10 @@ use crate::{
     clock::{Clock, OsEntropy, SystemClock},
     driver::{Driver, default_driver},
     engine::Engine,
-    events::EventLog,
-    index::{self, StoredInstallation},
-    lent::{LentDelivery, LentStore},
-    limits::EngineLimits,
-    session_role::SessionInput,
-    shared::{Parts, Shared},
-    writer::Writer,
+    front::Front,
+    lent::{Lent, LentStore},
+    shell::{Parts, Shell},
+    writer::{QueueLimits, Writer},
 };
 
 /// Why an engine could not be opened. Nothing was changed but the claim on the store.
@@ -124,8 +127,8 @@ impl Builder {
         Self { store: Some(store), ..self }
     }
 
-    /// What carries envelopes. It is driven by a tokio runtime of the engine's own, whatever
-    /// runtime the application has.
+    /// What carries envelopes. It is driven by the tokio runtime of the driver, whatever runtime
+    /// the application has.
     pub fn delivery(self, delivery: impl DeliveryService) -> Self {
         Self { delivery: Some(Arc::new(delivery)), ..self }
     }
@@ -142,9 +145,15 @@ impl Builder {
     }
 
     /// Another driver than the default one (actix actors, or plain threads without the feature
-    /// `actix`). The engine shuts it down, so each engine has its own.
+    /// `actix`).
     pub fn driver(self, driver: impl Driver) -> Self {
-        Self { driver: Some(Arc::new(driver)), ..self }
+        self.shared_driver(Arc::new(driver))
+    }
+
+    /// As [`Builder::driver`], for a driver that runs other engines as well: each further engine
+    /// then costs one thread, which commits to its store.
+    pub fn shared_driver(self, driver: Arc<dyn Driver>) -> Self {
+        Self { driver: Some(driver), ..self }
     }
 
     /// Other limits than the default ones.
@@ -163,37 +172,45 @@ impl Builder {
         let mut entropy = Entropy::new(self.entropy);
         let claim = Claim(entropy.step().map_err(|_| OpenError::Entropy)?.array());
         store.claim(claim)?;
-        let store = Arc::new(LentStore::new(store));
-        let lent: Arc<dyn Store> = Arc::<LentStore>::clone(&store);
-        let writer = Writer::spawn(Arc::clone(&lent), claim)?;
-        let events = EventLog::open(lent, writer.handle(), self.limits.events)?;
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("conclave network")
-            .enable_all()
-            .build()?;
-        let driver = match self.driver {
-            Some(driver) => driver,
-            None => default_driver()?,
+        let events = EventLog::open(&*store, self.limits.events)?;
+        let committer = Committer::with_event_log(claim, events.last());
+        let context = Arc::new(Context::new(self.limits, entropy));
+        let opening = Opening::read(&*store, &context)?;
+        let (driver, owned) = match self.driver {
+            Some(driver) => (driver, false),
+            None => (default_driver()?, true),
         };
-        let shared = Shared::new(Parts {
-            delivery: LentDelivery::new(delivery),
+        let front = Arc::new(Front::new(events));
+        let lent = Arc::new(LentStore::new(store));
+        let lost = Arc::new(OnceLock::<Weak<Shell>>::new());
+        let panicked = {
+            let lost = Arc::clone(&lost);
+            move || {
+                if let Some(shell) = lost.get().and_then(Weak::upgrade) {
+                    shell.end(Ended::StoreLost);
+                }
+            }
+        };
+        let store: Arc<dyn Store> = Arc::<LentStore>::clone(&lent);
+        let writer = Writer::with_committer(store, committer, QueueLimits::default(), panicked)?;
+        let shell = Shell::new(Parts {
+            store: lent,
+            delivery: Lent::new(delivery),
             clock: self.clock,
-            driver,
-            limits: self.limits,
-            events: Arc::new(events),
+            driver: Lent::new(driver),
+            context,
+            front,
             writer: writer.handle(),
-            entropy,
-            runtime: runtime.handle().clone(),
-            store,
         });
-        for group in index::groups(&*shared.store)? {
-            shared.slot(group);
+        // Set once, here.
+        drop(lost.set(Arc::downgrade(&shell)));
+        for group in opening.groups {
+            drop(shell.group(group));
         }
-        if let Some(stored) = StoredInstallation::read(&*shared.store)?.filter(|it| it.registered) {
-            drop(shared.installation.set(stored.installation()));
-            shared.tell_session(SessionInput::Registered);
+        if opening.installation.is_some() {
+            shell.tell(Message::Session(SessionMessage::Registered));
+            shell.tell(Message::Invitations(InvitationMessage::Registered));
         }
-        Ok(Engine::new(shared, writer, runtime))
+        Ok(Engine::running(shell, writer, owned))
     }
 }

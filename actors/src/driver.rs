@@ -1,69 +1,57 @@
-//! Who runs an engine: threads, actors, or a scheduler of yours.
+//! Who runs an engine: actix actors, plain threads, or a scheduler of yours.
 //!
-//! An engine is made of roles: one for the session, one for each group that is awake. A role
-//! handles what waits for it and returns; it never waits for another role, the network or a lock
-//! that somebody holds for long. A driver only decides on which thread and when.
+//! An engine is made of actors: one for the session, one for the invitations, one for the
+//! installation, one for each group that is awake. An actor handles its inputs one by one, in
+//! order, and never waits. A driver gives each a mailbox and decides on which thread it runs; one
+//! driver can run many engines.
 
 #[cfg(feature = "actix")]
 mod actors;
+mod network;
 mod threads;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
+
+use conclave_core::{
+    bounds::BoxFuture,
+    engine::{GroupActor, InstallationActor, InvitationActor, SessionActor},
+};
 
 #[cfg(feature = "actix")]
 pub use actors::Actors;
+pub use network::Network;
 pub use threads::Threads;
 
-/// What a role wants after it has run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
-    /// To run when it is woken.
-    Wait,
-    /// To run when it is woken, or after this long.
-    In(Duration),
-    /// To run again soon: it has more to do, and let others go first.
-    Again,
-    /// Nothing: it is done and can be dropped.
-    End,
-}
+pub use crate::{
+    mailbox::{Address, Mail},
+    runner::{Next, Runner},
+};
 
-/// Something that handles what waits for it. Only engines make these.
-pub trait Role: Send + 'static {
-    /// Handles some of what waits. Never blocks for long, never panics.
-    fn run(&mut self) -> Next;
-
-    /// Whether all others wait for this one (the session). It does little itself; a driver that
-    /// binds roles to threads gives it a thread that no group keeps busy.
-    fn is_shared(&self) -> bool {
-        false
-    }
-}
-
-/// What a role does whose turn has panicked: it recovers in its next turn, which comes soon, unless
-/// that is what panicked.
-pub(crate) fn after_panic(lost: &mut bool, stopping: bool) -> Next {
-    match std::mem::replace(lost, true) {
-        false => Next::Again,
-        // Nobody waits for it for ever.
-        true if stopping => Next::End,
-        true => Next::In(Duration::from_millis(100)),
-    }
-}
-
-/// Makes a role run.
-pub trait Wake: Send + Sync + 'static {
-    /// The role runs (again) soon, also if it is running now. Cheap, never blocks; any thread.
-    fn wake(&self);
-}
-
-/// Runs roles. Each role runs on one thread at a time; different ones may run in parallel.
+/// Runs actors. Each runs on one thread at a time, with a mailbox of its own; different ones may
+/// run in parallel. Dropping a driver ends its threads; engines hold theirs until they have ended.
 pub trait Driver: Send + Sync + 'static {
-    /// Takes on a role and runs it for the first time soon. Any thread, also from inside a role.
-    fn start(&self, role: Box<dyn Role>) -> Arc<dyn Wake>;
+    /// Runs a group. Any thread, also from inside an actor.
+    fn run_group(&self, runner: Runner<GroupActor>) -> Box<dyn Address<GroupActor>>;
 
-    /// Ends the driver's threads once every role has ended; the engine has told them to. Called
-    /// once, not from inside a role.
-    fn shut_down(&self);
+    /// Runs a session. All groups wait for it, and it does little itself: a driver that binds
+    /// actors to threads gives it one that no group keeps busy.
+    fn run_session(&self, runner: Runner<SessionActor>) -> Box<dyn Address<SessionActor>>;
+
+    /// Runs the invitations of an engine.
+    fn run_invitations(&self, runner: Runner<InvitationActor>)
+    -> Box<dyn Address<InvitationActor>>;
+
+    /// Runs the installation of an engine.
+    fn run_installation(
+        &self,
+        runner: Runner<InstallationActor>,
+    ) -> Box<dyn Address<InstallationActor>>;
+
+    /// Runs something that waits for the network, inside a tokio runtime.
+    fn spawn(&self, task: BoxFuture<'static, ()>);
+
+    /// Tasks in that runtime that have not ended, those that tasks have spawned included.
+    fn tasks(&self) -> usize;
 }
 
 /// The driver that an engine uses if it is given none.
@@ -80,5 +68,5 @@ fn threads(wanted: Option<usize>) -> usize {
     wanted.unwrap_or_else(machine).clamp(1, MOST_THREADS)
 }
 
-/// Roles are short; more threads than this only get in each other's way at the writer.
+/// Actors are short; more threads than this only get in each other's way at the writer.
 const MOST_THREADS: usize = 64;

@@ -7,27 +7,15 @@ use std::{
 };
 
 use conclave_core::{
-    group::{Group, GroupConfig},
-    identity::read_log,
-    keyring::Held,
-    step::Step,
+    engine::{Answer, EngineState, Error, InstallationRequest, Request, SessionRequest},
+    event::log::EventCursor,
+    group::{GroupConfig, Held},
 };
 use conclave_proto::{GroupId, InboxId, InstallationId, identity::Account};
-use tokio::runtime::Runtime;
 
 use crate::{
-    account::{AccountSigner, register},
-    builder::Builder,
-    call::{Call, give},
-    error::Error,
-    events::{EventCursor, Events},
-    gather,
-    group_handle::GroupHandle,
-    index,
-    lock::lock,
-    session_role::SessionInput,
-    shared::{GroupSlot, Shared},
-    writer::Writer,
+    account::AccountSigner, builder::Builder, call::Call, events::Events,
+    group_handle::GroupHandle, inside, lock::lock, port::EnginePort, shell::Shell, writer::Writer,
 };
 
 /// One installation: its groups, its session with the relay, its store.
@@ -35,14 +23,18 @@ use crate::{
 /// Cheap to clone. The engine works on threads of its own until it is shut down or the last clone
 /// is dropped; calls come from any runtime or plain thread.
 #[derive(Clone)]
-pub struct Engine(Arc<Inner>);
+pub struct Engine {
+    port: Arc<dyn EnginePort>,
+    /// Ends it with the last clone; a simulated engine ends with its world.
+    running: Option<Arc<Running>>,
+}
 
-struct Inner {
-    shared: Arc<Shared>,
+/// What is only there while the engine runs on threads.
+struct Running {
+    shell: Arc<Shell>,
     writer: Mutex<Option<Writer>>,
-    runtime: Mutex<Option<Runtime>>,
-    /// One registration at a time.
-    registering: Arc<tokio::sync::Mutex<()>>,
+    /// Whether the driver is this engine's own, so that its network ends with it.
+    owns_driver: bool,
 }
 
 impl fmt::Debug for Engine {
@@ -57,25 +49,28 @@ impl Engine {
         Builder::default()
     }
 
-    pub(crate) fn new(shared: Arc<Shared>, writer: Writer, runtime: Runtime) -> Self {
-        Self(Arc::new(Inner {
-            shared,
-            writer: Mutex::new(Some(writer)),
-            runtime: Mutex::new(Some(runtime)),
-            registering: Arc::default(),
-        }))
+    /// An engine that something else runs than this crate's threads, such as a simulation.
+    #[must_use]
+    pub fn over(port: Arc<dyn EnginePort>) -> Self {
+        Self { port, running: None }
+    }
+
+    pub(crate) fn running(shell: Arc<Shell>, writer: Writer, owns_driver: bool) -> Self {
+        let port: Arc<dyn EnginePort> = Arc::<Shell>::clone(&shell);
+        let running = Running { shell, writer: Mutex::new(Some(writer)), owns_driver };
+        Self { port, running: Some(Arc::new(running)) }
     }
 
     /// The inbox that this installation belongs to; `None` before it is registered.
     #[must_use]
     pub fn inbox(&self) -> Option<InboxId> {
-        self.0.shared.installation.get().map(|installation| installation.inbox())
+        self.port.context().installation().map(|installation| installation.inbox())
     }
 
     /// This installation; `None` before it is registered.
     #[must_use]
     pub fn installation(&self) -> Option<InstallationId> {
-        self.0.shared.installation.get().map(|installation| installation.id())
+        self.port.context().installation().map(|installation| installation.id())
     }
 
     /// Makes this installation part of the inbox that an account founds: creates the inbox, or
@@ -100,54 +95,59 @@ impl Engine {
         inbox: Option<InboxId>,
         nonce: u64,
     ) -> Call<InboxId> {
-        let registering = Arc::clone(&self.0.registering);
-        self.ask(move |shared| async move {
-            let _one = registering.lock().await;
-            register(&shared, signer, inbox, nonce).await
-        })
+        let account = signer.account();
+        let request = InstallationRequest::Register { account, inbox, nonce };
+        let request = Request::Installation(request);
+        Call::ask(&self.port, request, Some(signer), |_, answer| answer.registered())
     }
 
     /// Inboxes of accounts, as the relay's directory has them: a hint that nobody vouches for.
     pub fn find(&self, accounts: Vec<Account>) -> Call<Vec<Option<InboxId>>> {
-        self.ask(move |shared| async move { Ok(shared.delivery()?.resolve(accounts).await?) })
+        let request = Request::Installation(InstallationRequest::Find(accounts));
+        self.ask(request, |_, answer| answer.found())
     }
 
     /// Founds a group with this installation as its only member.
     pub fn create_group(&self, config: GroupConfig) -> Call<GroupHandle> {
-        self.ask(move |shared| async move { create_group(&shared, config).await })
+        let request = Request::Installation(InstallationRequest::CreateGroup(config));
+        self.ask(request, |port, answer| {
+            answer.group().map(|id| GroupHandle::new(Arc::clone(port), id))
+        })
     }
 
     /// The groups that the store holds, those that have ended included.
     #[must_use]
     pub fn groups(&self) -> Vec<GroupHandle> {
-        let slots = self.0.shared.groups().into_iter();
-        slots.map(|slot| GroupHandle::new(Arc::clone(&self.0.shared), slot)).collect()
+        let groups = self.port.groups().into_iter();
+        groups.map(|id| GroupHandle::new(Arc::clone(&self.port), id)).collect()
     }
 
     /// One group.
     #[must_use]
     pub fn group(&self, id: GroupId) -> Option<GroupHandle> {
-        let shared = &self.0.shared;
-        let slot = shared.group(id).or_else(|| stored_slot(shared, id))?;
-        Some(GroupHandle::new(Arc::clone(shared), slot))
+        // The store knows of it, also while a bug keeps it from being listed; one that does not
+        // load says why when it is asked.
+        let is_held = !matches!(Held::read(self.port.store(), id), Ok(None));
+        let is_known = is_held || self.port.groups().contains(&id);
+        is_known.then(|| GroupHandle::new(Arc::clone(&self.port), id))
     }
 
-    /// What has happened behind a place in the log of events, and what happens from now on. Use
-    /// the place of what you handled last, or `EventCursor(0)` for everything that is kept.
+    /// What has happened after a position in the log of events, and what happens from now on. Use
+    /// the position of what you handled last, or `EventCursor(0)` for everything that is kept.
     #[must_use]
     pub fn events(&self, after: EventCursor) -> Events {
-        Events::new(Arc::clone(&self.0.shared.events), after)
+        Events::new(Arc::clone(&self.port), after)
     }
 
-    /// The place behind the newest event.
+    /// The position of the newest event.
     #[must_use]
     pub fn last_event(&self) -> EventCursor {
-        self.0.shared.events.end()
+        self.port.front().with_events(conclave_core::event::log::EventLog::end)
     }
 
-    /// Erases events up to a place: everybody has handled them.
+    /// Erases events up to a position: the application has handled them.
     pub fn forget_events(&self, upto: EventCursor) {
-        self.0.shared.events.forget(upto);
+        self.port.forget_events(upto);
     }
 
     /// Answers when everything that was at the relay before has been read, and the relay has what
@@ -156,117 +156,108 @@ impl Engine {
         if self.inbox().is_none() {
             return Call::ready(Err(Error::NotRegistered));
         }
-        let (reply, call) = Call::new();
-        if self.0.shared.is_stopping() {
-            give(reply, Err(Error::Closed));
-        } else {
-            self.0.shared.tell_session(SessionInput::Sync(reply));
-        }
-        call
+        self.ask(Request::Session(SessionRequest::Sync), |_, answer| answer.done())
+    }
+
+    /// Whether the engine works, and what stands in its way: its store, its relay, or that it has
+    /// ended. A fenced engine, or one whose store panicked, has ended for good: open another one.
+    #[must_use]
+    pub fn state(&self) -> EngineState {
+        self.port.front().state()
     }
 
     /// Whether the relay can be reached, as far as is known: it has said something on the present
     /// connection. One that falls silent is noticed within about half a minute.
     #[must_use]
     pub fn is_reachable(&self) -> bool {
-        self.0.shared.reach.is()
+        self.state().relay.is_reachable()
     }
 
     /// Answers when the relay can be reached, or (with `false`) cannot any more; at once if that is
     /// so already.
     pub fn when_reachable(&self, reachable: bool) -> Call<()> {
-        self.0.shared.reach.when(reachable)
-    }
-
-    /// Ends the engine: what was handed in is stored, threads end, the store is let go of (also
-    /// if handles of groups are left: they answer [`Error::Closed`]), and the relay is told, for
-    /// at most a second. Blocks until then, so not for the threads of an event loop. Twice is
-    /// fine.
-    pub fn shut_down(&self) {
-        self.0.shut_down();
-    }
-
-    fn ask<T: Send + 'static, F>(&self, task: impl FnOnce(Arc<Shared>) -> F) -> Call<T>
-    where
-        F: Future<Output = Result<T, Error>> + Send + 'static,
-    {
-        let (reply, call) = Call::new();
-        if self.0.shared.is_stopping() {
-            give(reply, Err(Error::Closed));
-            return call;
+        match self.port.front().when_reachable(reachable) {
+            Ok(None) => Call::ready(Ok(())),
+            Ok(Some(answer)) => Call::waiting(&self.port, answer, |_, answer| answer.done()),
+            Err(error) => Call::ready(Err(error)),
         }
-        let task = task(Arc::clone(&self.0.shared));
-        self.0.shared.spawn(async move { give(reply, task.await) });
-        call
+    }
+
+    /// Ends the engine: what was handed in is stored, its threads end, the store is given back
+    /// (also if handles of groups are left: they answer [`Error::Closed`]), and the relay is told,
+    /// for at most a second. Blocks until then, so not for the threads of an event loop; called on
+    /// a thread of an engine, by a waker perhaps, it ends on another one. Twice is fine.
+    ///
+    /// The last clone that is dropped does the same.
+    pub fn shut_down(&self) {
+        match &self.running {
+            Some(running) => shut_down(running),
+            None => self.port.shut_down(),
+        }
+    }
+
+    fn ask<T>(
+        &self,
+        request: Request,
+        take: fn(&Arc<dyn EnginePort>, Answer) -> Option<T>,
+    ) -> Call<T> {
+        Call::ask(&self.port, request, None, take)
     }
 }
 
-/// A group that is stored, and that a bug has kept from being listed.
-fn stored_slot(shared: &Shared, id: GroupId) -> Option<Arc<GroupSlot>> {
-    let held = Held::read(&*shared.store, id).ok().flatten();
-    held.map(|_| shared.slot(id))
-}
-
-async fn create_group(shared: &Arc<Shared>, config: GroupConfig) -> Result<GroupHandle, Error> {
-    let installation = shared.installation.get().cloned().ok_or(Error::NotRegistered)?;
-    let inbox = installation.inbox();
-    let log = gather::identity_log(&*shared.delivery()?, inbox).await?;
-    let identity = read_log(inbox, None, log.iter().map(|record| &record.payload[..]));
-    let identity = identity.ok_or(Error::UnknownInbox(inbox))?;
-    let load = shared.next_load();
-    let entropy = shared.child("new group", &[], load);
-    let limits = shared.limits.core;
-    let step = Group::create(shared.now(), config, identity, installation, limits, entropy)?;
-    let group = stored(shared, step).await?;
-    let (id, cursor) = (group.id(), group.cursor());
-    let slot = shared.adopt(group);
-    shared.tell_session(SessionInput::Watch(id, cursor));
-    Ok(GroupHandle::new(Arc::clone(shared), slot))
-}
-
-/// Stores a new group, and that there is one.
-async fn stored(shared: &Shared, step: Step<Group>) -> Result<Group, Error> {
-    let listed = vec![index::put(step.reply().id())];
-    let (tell, told) = futures_channel::oneshot::channel();
-    let (pending, hold) = shared.events.submit(step, listed, |stored| drop(tell.send(stored)));
-    let proof = told.await.map_err(|_| Error::Closed)??;
-    drop(hold);
-    Ok(pending.release(proof).reply)
-}
-
-impl Inner {
+impl Running {
     fn shut_down(&self) {
         // Held until the end: a second caller returns when there is nothing left, too.
         let mut writer = lock(&self.writer);
         let Some(writer) = writer.take() else { return };
-        self.shared.stop();
-        self.shared.reach.close();
-        self.shared.driver.shut_down();
+        let shell = &self.shell;
+        shell.shut_down();
+        shell.wait_for_actors();
         writer.shutdown();
-        self.shared.events.close();
-        self.shared.delivery.give_back();
-        self.shared.store.give_back();
-        if let Some(runtime) = lock(&self.runtime).take() {
-            say_goodbye(&runtime);
-            runtime.shutdown_background();
+        shell.parts.front.close();
+        shell.parts.delivery.give_back();
+        shell.parts.store.give_back();
+        if let Some(driver) = shell.parts.driver.get().filter(|_| self.owns_driver) {
+            let begun = Instant::now();
+            // The delivery service, which nobody holds any more, ends its connections: a relay
+            // that is told need not find out by itself.
+            while driver.tasks() > 0 && begun.elapsed() < GOODBYE {
+                std::thread::sleep(Duration::from_millis(1));
+            }
         }
-    }
-}
-
-/// Lets the delivery service, which nobody holds any more, end its connections: a relay that is
-/// told need not find out by itself.
-fn say_goodbye(runtime: &Runtime) {
-    let begun = Instant::now();
-    while runtime.metrics().num_alive_tasks() > 0 && begun.elapsed() < GOODBYE {
-        std::thread::sleep(Duration::from_millis(1));
+        shell.parts.driver.give_back();
     }
 }
 
 /// Several round trips; a relay that does not answer is not waited for.
 const GOODBYE: Duration = Duration::from_secs(1);
 
-impl Drop for Inner {
+fn shut_down(running: &Arc<Running>) {
+    if running.shell.is_forked() {
+        return;
+    }
+    // On a thread of an engine, waiting for the engine would be waiting for oneself.
+    if inside::is_inside() {
+        let running = Arc::clone(running);
+        let end = std::thread::Builder::new().name("conclave end".to_owned());
+        drop(end.spawn(move || running.shut_down()));
+    } else {
+        running.shut_down();
+    }
+}
+
+impl Drop for Engine {
     fn drop(&mut self) {
-        self.shut_down();
+        // The last clone: others are made of this one only.
+        if let Some(running) = self.running.take()
+            && let Some(running) = Arc::into_inner(running)
+        {
+            if running.shell.is_forked() {
+                // Its threads are in another process: there is nothing to wait for.
+                std::mem::forget(running);
+            } else {
+                shut_down(&Arc::new(running));
+            }
+        }
     }
 }

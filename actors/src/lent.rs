@@ -1,4 +1,4 @@
-//! What the application lent the engine: its store and its delivery service.
+//! What the application lent the engine: its store, its delivery service, its driver.
 //!
 //! Handles, readers of events and calls on their way may outlive an engine that was shut down.
 //! They hold the loan, not the thing: when the engine gives it back, a store's file is closed,
@@ -6,9 +6,8 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use conclave_core::{
-    delivery::DeliveryService,
-    store::{Claim, Direction, Key, Range, Store, StoreError, StoreLimits, Table, Visit, Write},
+use conclave_core::store::{
+    Claim, Direction, Key, Range, Store, StoreError, StoreLimits, Table, Visit, Write,
 };
 
 /// The store, until it is given back; then [`StoreError::Unavailable`].
@@ -65,20 +64,21 @@ impl Store for LentStore {
     }
 }
 
-/// The delivery service, until it is given back.
-pub(crate) struct LentDelivery(RwLock<Option<Arc<dyn DeliveryService>>>);
+/// Something else that was lent, until it is given back.
+pub(crate) struct Lent<T: ?Sized>(RwLock<Option<Arc<T>>>);
 
-impl LentDelivery {
-    pub(crate) fn new(delivery: Arc<dyn DeliveryService>) -> Self {
-        Self(RwLock::new(Some(delivery)))
+impl<T: ?Sized> Lent<T> {
+    pub(crate) const fn new(thing: Arc<T>) -> Self {
+        Self(RwLock::new(Some(thing)))
     }
 
-    /// For one call; it ends as soon as the last call does.
-    pub(crate) fn get(&self) -> Option<Arc<dyn DeliveryService>> {
+    /// For one use; it ends as soon as the last use does.
+    pub(crate) fn get(&self) -> Option<Arc<T>> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn give_back(&self) {
-        drop(self.0.write().unwrap_or_else(PoisonError::into_inner).take());
+        let thing = self.0.write().unwrap_or_else(PoisonError::into_inner).take();
+        drop(thing);
     }
 }

@@ -95,22 +95,19 @@ mod call;
 mod clock;
 pub mod driver;
 mod engine;
-mod error;
 mod events;
-mod gather;
+mod front;
 mod group_handle;
-mod group_role;
-mod index;
+mod inside;
 mod lent;
-mod limits;
 mod lock;
-mod post;
+mod mailbox;
+mod port;
 #[cfg(feature = "quic")]
 pub mod quic;
-mod reach;
-mod session_role;
-mod shared;
-mod view;
+mod runner;
+mod shell;
+mod subscription;
 pub mod writer;
 
 pub use account::{AccountKey, AccountSigner};
@@ -119,7 +116,11 @@ pub use call::Call;
 pub use clock::{Clock, OsEntropy, SystemClock};
 pub use conclave_core::{
     self as core, BlockedOn, Class,
-    event::Event,
+    engine::{Ended, EngineLimits, EngineState, Error, GroupView, RelayState},
+    event::{
+        Event,
+        log::{EventCursor, Told},
+    },
     group::{GroupConfig, StoredMessage},
 };
 pub use conclave_proto::{
@@ -131,8 +132,7 @@ pub use conclave_store_memory::MemoryStore;
 #[cfg(feature = "redb")]
 pub use conclave_store_redb::RedbStore;
 pub use engine::Engine;
-pub use error::Error;
-pub use events::{EventCursor, Events, Told};
+pub use events::Events;
+pub use front::Front;
 pub use group_handle::GroupHandle;
-pub use limits::EngineLimits;
-pub use view::GroupView;
+pub use port::EnginePort;

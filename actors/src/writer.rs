@@ -10,7 +10,7 @@
 //! its value again.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::VecDeque,
     fmt,
     future::Future,
     io,
@@ -20,12 +20,12 @@ use std::{
 };
 
 use conclave_core::{
-    step::{Committer, Durable, Lineage, Released, Step, WriteSet},
-    store::{Claim, Store, StoreError, Write},
+    step::{Committer, Durable, Released, Step, WriteSet},
+    store::{Claim, Store, StoreError},
 };
 use futures_channel::oneshot;
 
-use crate::lock::lock;
+use crate::{inside, lock::lock};
 
 /// The thread that stores. Dropping it is [`shutdown`](Self::shutdown).
 #[derive(Debug)]
@@ -73,6 +73,20 @@ impl Writer {
         claim: Claim,
         limits: QueueLimits,
     ) -> io::Result<Self> {
+        Self::with_committer(store, Committer::new(claim), limits, || ())
+    }
+
+    /// As [`spawn`](Self::spawn), with a committer of the caller's; `panicked` is called on the
+    /// writer's thread when the store has panicked, before that is answered.
+    ///
+    /// # Errors
+    /// As for [`spawn`](Self::spawn).
+    pub fn with_committer(
+        store: Arc<dyn Store>,
+        committer: Committer,
+        limits: QueueLimits,
+        panicked: impl FnOnce() + Send + 'static,
+    ) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             limits,
             queue: Mutex::default(),
@@ -80,10 +94,11 @@ impl Writer {
             room: Condvar::new(),
         });
         let handle = WriterHandle(Arc::clone(&shared));
-        let committer = Committer::new(claim);
-        let thread = thread::Builder::new()
-            .name("conclave writer".to_owned())
-            .spawn(move || shared.run(&*store, committer))?;
+        let thread =
+            thread::Builder::new().name("conclave writer".to_owned()).spawn(move || {
+                inside::enter();
+                shared.run(&*store, committer, panicked);
+            })?;
         handle.0.lock().writer = Some(thread.thread().id());
         Ok(Self { handle, thread: Some(thread) })
     }
@@ -171,16 +186,6 @@ impl WriterHandle {
         }
     }
 
-    /// Forgets a lineage that has no steps left on their way; its value was dropped or loaded
-    /// again.
-    pub fn forget(&self, lineage: Lineage) {
-        let mut queue = self.0.lock();
-        if queue.state == State::Open {
-            queue.forgotten.insert(lineage);
-            self.0.work.notify_one();
-        }
-    }
-
     /// How many write sets wait for the next commit.
     #[must_use]
     pub fn waiting(&self) -> usize {
@@ -210,7 +215,7 @@ struct Job {
 
 impl Job {
     fn new(set: WriteSet, answer: Answer) -> Self {
-        let bytes = set.writes().iter().map(Write::size).sum();
+        let bytes = set.size();
         Self { set, bytes, answer }
     }
 }
@@ -229,7 +234,6 @@ struct Shared {
 struct Queue {
     jobs: VecDeque<Job>,
     bytes: usize,
-    forgotten: BTreeSet<Lineage>,
     state: State,
     writer: Option<ThreadId>,
 }
@@ -268,27 +272,26 @@ impl Shared {
     }
 
     /// The thread: commits what waits, until nothing waits and nothing more will come.
-    fn run(&self, store: &dyn Store, mut committer: Committer) {
-        while let Some((jobs, forgotten)) = self.next() {
+    fn run(&self, store: &dyn Store, mut committer: Committer, panicked: impl FnOnce()) {
+        while let Some(jobs) = self.next() {
             let (sets, answers): (Vec<_>, Vec<_>) =
                 jobs.into_iter().map(|job| (job.set, job.answer)).unzip();
             let stored = catch_unwind(AssertUnwindSafe(|| committer.commit(store, sets)));
             let Ok(stored) = stored else {
+                self.close();
+                panicked();
                 self.give_up(answers);
                 return;
             };
             for (answer, stored) in answers.into_iter().zip(stored) {
                 tell(answer, stored);
             }
-            for lineage in forgotten {
-                committer.forget(lineage);
-            }
         }
     }
 
-    fn next(&self) -> Option<(VecDeque<Job>, BTreeSet<Lineage>)> {
+    fn next(&self) -> Option<VecDeque<Job>> {
         let mut queue = self.lock();
-        while queue.jobs.is_empty() && queue.forgotten.is_empty() {
+        while queue.jobs.is_empty() {
             if queue.state == State::Closed {
                 return None;
             }
@@ -296,13 +299,12 @@ impl Shared {
         }
         queue.bytes = 0;
         self.room.notify_all();
-        Some((std::mem::take(&mut queue.jobs), std::mem::take(&mut queue.forgotten)))
+        Some(std::mem::take(&mut queue.jobs))
     }
 
     /// The store panicked: its commit may have happened or not, and what it would do next is
     /// anybody's guess, so it is not asked again.
     fn give_up(&self, answers: Vec<Answer>) {
-        self.close();
         let waiting = std::mem::take(&mut self.lock().jobs);
         for answer in answers {
             tell(answer, Err(StoreError::Unknown));

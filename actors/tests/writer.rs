@@ -72,11 +72,9 @@ fn a_broken_lineage_is_refused_until_it_is_loaded_again() {
     assert!(matches!(handle.drive(large(1)), Err(StoreError::TooLarge { .. })));
     assert_eq!(handle.drive(step(1, 7)).err(), Some(StoreError::Unavailable));
     assert_eq!(store.value(1), None);
-    let reloaded = Lineage { owner: [1; 16], load: 2 };
+    let reloaded = Lineage { owner: [1; 16], life: 0, load: 2 };
     let again = Step::new(reloaded, vec![put(1, vec![8])], Effects::default(), "done");
     assert_eq!(handle.drive(again).unwrap().reply, "done");
-    // Who forgets a lineage says that nothing of it is left.
-    handle.forget(Lineage { owner: [1; 16], load: 1 });
     writer.shutdown();
     assert_eq!(store.value(1), Some(vec![8]));
 }
@@ -264,12 +262,12 @@ fn put(owner: u8, value: Vec<u8>) -> Write {
 }
 
 fn step(owner: u8, value: u8) -> Step {
-    let lineage = Lineage { owner: [owner; 16], load: 1 };
+    let lineage = Lineage { owner: [owner; 16], life: 0, load: 1 };
     Step::new(lineage, vec![put(owner, vec![value])], Effects::default(), ())
 }
 
 fn large(owner: u8) -> Step {
-    let lineage = Lineage { owner: [owner; 16], load: 1 };
+    let lineage = Lineage { owner: [owner; 16], life: 0, load: 1 };
     Step::new(lineage, vec![put(owner, vec![0; 5000])], Effects::default(), ())
 }
 

@@ -1,5 +1,7 @@
 //! What an application is told: events, how its wishes ended, and why something did not count.
 
+pub mod log;
+
 use alloc::vec::Vec;
 
 use conclave_proto::{Epoch, GroupId, InboxId, InstallationId, IntentId, MessageId, Seq};

@@ -4,7 +4,6 @@
 //! the published one makes it rotate, in the write set that makes the group exist: a crash in
 //! between loses neither.
 
-mod gathering;
 mod stored;
 mod welcome;
 
@@ -16,7 +15,6 @@ use conclave_proto::{
 
 pub use crate::group::Held;
 pub use crate::mls::{PackageError, VerifiedPackage};
-pub use gathering::Gathering;
 pub use welcome::{Gathered, Invitation, WelcomeOutcome};
 
 use crate::{
@@ -95,7 +93,7 @@ impl KeyRing {
         load: u64,
     ) -> Result<Step<Self>, RingError> {
         let current = make(now, &installation, &limits, &mut entropy)?;
-        let lineage = Lineage { owner: scope(&installation.id()), load };
+        let lineage = Lineage { owner: scope(&installation.id()), life: 0, load };
         let ring = Ring::new(now);
         let mut ring = Self {
             installation,
@@ -141,7 +139,7 @@ impl KeyRing {
         };
         let current = package(ring.current)?.ok_or(LoadError::Damaged("key package"))?;
         let previous = ring.previous.map(package).transpose()?.flatten();
-        let lineage = Lineage { owner, load };
+        let lineage = Lineage { owner, life: 0, load };
         let loaded = Self {
             installation,
             limits,

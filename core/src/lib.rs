@@ -19,6 +19,8 @@ pub mod bounds;
 mod class;
 pub mod config;
 pub mod delivery;
+#[cfg(feature = "std")]
+pub mod engine;
 pub mod entropy;
 pub mod event;
 #[cfg(feature = "std")]

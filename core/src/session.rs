@@ -35,7 +35,7 @@ pub use action::{Action, CallId, LookUpId, SessionLimits};
 use backoff::{Backoff, Dice};
 use inbound::Inbound;
 use look_ups::LookUps;
-use outbound::Outbound;
+use outbound::{Outbound, Settled};
 
 /// See the module.
 #[derive(Debug)]
@@ -266,8 +266,8 @@ impl Session {
         call: CallId,
         outcomes: Vec<PublishOutcome>,
     ) {
-        for (owner, id, outcome) in self.outbound.settle(now, call, outcomes) {
-            self.actions.push_back(Action::Outcome { owner, id, outcome });
+        for Settled { owner, topic, id, outcome } in self.outbound.settle(now, call, outcomes) {
+            self.actions.push_back(Action::Outcome { owner, topic, id, outcome });
         }
     }
 
@@ -295,6 +295,13 @@ impl Session {
     #[must_use]
     pub fn is_read(&self) -> bool {
         self.link.caught_up && self.busy.is_empty()
+    }
+
+    /// Whether an owner has read everything that the relay has said there is in its topic, since
+    /// the session came up; also if the topic is not watched any more.
+    #[must_use]
+    pub fn has_read(&self, topic: &Topic) -> bool {
+        self.link.echoed && !self.busy.contains(topic)
     }
 
     /// Whether nothing is on its way: nothing to publish, to upload or to read, and the relay has

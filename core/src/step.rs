@@ -1,12 +1,17 @@
 //! Persist, then release: the only way from a [`Pending`] to its effects is a [`Durable`] of the
 //! same step, and only a [`Committer`] makes those (E2).
 
-use alloc::{collections::BTreeSet, sync::Arc, vec::Vec};
+mod committer;
+
+use alloc::{sync::Arc, vec::Vec};
+
+pub use committer::Committer;
+use conclave_proto::codec::Wire;
 
 use crate::{
     delivery::Transmit,
     event::Event,
-    store::{Claim, Store, StoreError, StoreLimits, Write},
+    store::{Scope, Write},
 };
 
 /// Who computed a step, since its last load.
@@ -16,7 +21,10 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Lineage {
     /// The value: a group id, the key ring.
-    pub owner: [u8; 16],
+    pub owner: Scope,
+    /// Position at which the membership began that the value was loaded in; 0 for values that
+    /// have none. A join ends the lineages of all earlier memberships.
+    pub life: u64,
     /// How many times it has been loaded by this engine.
     pub load: u64,
 }
@@ -29,8 +37,12 @@ struct Seal;
 pub struct WriteSet {
     lineage: Lineage,
     writes: Vec<Write>,
-    /// The value that made it is not what it was: nothing of it may be stored.
+    /// Encoded events, which the committer stores at the next positions of the event log.
+    events: Vec<Vec<u8>>,
+    /// The value that made it is half changed: nothing of it may be stored.
     broken: bool,
+    /// A membership that begins with this set: earlier lineages of its group end.
+    supersedes: Option<Lineage>,
     seal: Arc<Seal>,
 }
 
@@ -47,14 +59,21 @@ impl WriteSet {
         &self.writes
     }
 
-    /// Stores more in the same batch: what a driver keeps of the step itself, such as its log of
-    /// events.
+    /// The encoded events that are stored with it.
+    pub fn events(&self) -> impl Iterator<Item = &[u8]> {
+        self.events.iter().map(Vec::as_slice)
+    }
+
+    /// Stores more in the same batch: what a driver keeps of the step itself.
     pub fn extend(&mut self, writes: impl IntoIterator<Item = Write>) {
         self.writes.extend(writes);
     }
 
-    fn size(&self) -> usize {
-        self.writes.iter().map(Write::size).sum()
+    /// Bytes of its keys and values, events included.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let events = self.events.iter().map(Vec::len).sum::<usize>();
+        self.writes.iter().map(Write::size).sum::<usize>().saturating_add(events)
     }
 }
 
@@ -113,6 +132,25 @@ pub struct Released<T = ()> {
 #[derive(Debug)]
 pub struct Durable {
     seal: Arc<Seal>,
+    events: Option<EventRange>,
+}
+
+/// Positions of the events of one step in the event log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventRange {
+    /// Position of the first.
+    pub first: u64,
+    /// Position of the last.
+    pub last: u64,
+}
+
+impl Durable {
+    /// Where the events of the step stand in the event log; `None` if it has none, or if the
+    /// committer keeps no event log.
+    #[must_use]
+    pub const fn events(&self) -> Option<EventRange> {
+        self.events
+    }
 }
 
 impl<T> Step<T> {
@@ -120,7 +158,14 @@ impl<T> Step<T> {
     pub fn new(lineage: Lineage, writes: Vec<Write>, effects: Effects, reply: T) -> Self {
         let seal = Arc::new(Seal);
         Self {
-            set: WriteSet { lineage, writes, broken: false, seal: Arc::clone(&seal) },
+            set: WriteSet {
+                lineage,
+                writes,
+                events: Vec::new(),
+                broken: false,
+                supersedes: None,
+                seal: Arc::clone(&seal),
+            },
             pending: Pending { effects, reply, seal },
         }
     }
@@ -132,6 +177,29 @@ impl<T> Step<T> {
         let mut step = Self::new(lineage, Vec::new(), Effects::default(), reply);
         step.set.broken = true;
         step
+    }
+
+    /// A step that begins a membership: once it is stored, the committer refuses the steps of all
+    /// values of that group that were loaded before.
+    #[cfg(feature = "std")]
+    pub(crate) fn superseding(mut self, joined: Lineage) -> Self {
+        self.set.supersedes = Some(joined);
+        self
+    }
+
+    /// Whether it stores nothing and lets nothing happen, so that only its answer is of interest.
+    pub fn is_idle(&self) -> bool {
+        let effects = &self.pending.effects;
+        let quiet = effects.transmits.is_empty() && effects.uploads.is_empty();
+        quiet && effects.events.is_empty() && self.set.writes.is_empty() && !self.set.broken
+    }
+
+    /// The answer of a step that is idle; a step that is not comes back.
+    ///
+    /// # Errors
+    /// The step itself.
+    pub fn into_idle(self) -> Result<T, Self> {
+        if self.is_idle() { Ok(self.pending.reply) } else { Err(self) }
     }
 
     /// What it would store. For previews and tests; storing goes through a [`Committer`].
@@ -152,7 +220,8 @@ impl<T> Step<T> {
     }
 
     /// The part to store and the part that waits.
-    pub fn into_parts(self) -> (WriteSet, Pending<T>) {
+    pub fn into_parts(mut self) -> (WriteSet, Pending<T>) {
+        self.set.events = self.pending.effects.events.iter().map(Wire::encode).collect();
         (self.set, self.pending)
     }
 
@@ -173,113 +242,4 @@ impl<T> Pending<T> {
         assert!(Arc::ptr_eq(&self.seal, &proof.seal), "the proof is of another step");
         Released { effects: self.effects, reply: self.reply }
     }
-}
-
-/// Turns write sets into proofs: group commit, isolation of a bad set, and the rule about
-/// lineages, once, for writer threads, simulators and examples alike.
-///
-/// Pure but for the [`Store`] it is given.
-#[derive(Debug)]
-pub struct Committer {
-    claim: Claim,
-    broken: BTreeSet<Lineage>,
-}
-
-impl Committer {
-    /// A committer for the engine that made this claim.
-    #[must_use]
-    pub const fn new(claim: Claim) -> Self {
-        Self { claim, broken: BTreeSet::new() }
-    }
-
-    /// Stores write sets, in order, in as few batches as the store's limits allow.
-    ///
-    /// Result `i` belongs to set `i`. On `Err` the owner drops its value and loads it again,
-    /// under a new lineage; sets of the old lineage are refused from then on.
-    pub fn commit(
-        &mut self,
-        store: &dyn Store,
-        sets: Vec<WriteSet>,
-    ) -> Vec<Result<Durable, StoreError>> {
-        let limits = store.limits();
-        let mut results = Vec::with_capacity(sets.len());
-        let mut group: Vec<WriteSet> = Vec::new();
-        for set in sets {
-            if set.broken {
-                self.broken.insert(set.lineage);
-            }
-            if !group.is_empty() && !fits(&group, &set, limits) {
-                self.commit_group(store, core::mem::take(&mut group), &mut results);
-            }
-            group.push(set);
-        }
-        self.commit_group(store, group, &mut results);
-        results
-    }
-
-    /// Stores one step and releases its effects.
-    ///
-    /// # Errors
-    /// [`StoreError`]; the value that made the step is to be dropped and loaded again.
-    pub fn drive<T>(
-        &mut self,
-        store: &dyn Store,
-        step: Step<T>,
-    ) -> Result<Released<T>, StoreError> {
-        let (set, pending) = step.into_parts();
-        let proof = self.commit(store, Vec::from([set])).pop();
-        proof.unwrap_or(Err(StoreError::Unavailable)).map(|proof| pending.release(proof))
-    }
-
-    /// Forgets a lineage that has no steps left on their way.
-    pub fn forget(&mut self, lineage: Lineage) {
-        self.broken.remove(&lineage);
-    }
-
-    fn commit_group(
-        &mut self,
-        store: &dyn Store,
-        group: Vec<WriteSet>,
-        results: &mut Vec<Result<Durable, StoreError>>,
-    ) {
-        if group.is_empty() {
-            return;
-        }
-        let live = group.iter().filter(|set| !self.broken.contains(&set.lineage));
-        let all: Vec<Write> = live.flat_map(|set| set.writes.iter().cloned()).collect();
-        let together = store.commit(self.claim, &all);
-        for set in group {
-            results.push(self.settle(store, set, &together));
-        }
-    }
-
-    fn settle(
-        &mut self,
-        store: &dyn Store,
-        set: WriteSet,
-        together: &Result<(), StoreError>,
-    ) -> Result<Durable, StoreError> {
-        if self.broken.contains(&set.lineage) {
-            return Err(StoreError::Unavailable);
-        }
-        let outcome = match together {
-            // One bad set must not take the others with it.
-            Err(StoreError::TooLarge { .. }) => store.commit(self.claim, &set.writes),
-            other => other.clone(),
-        };
-        match outcome {
-            Ok(()) => Ok(Durable { seal: set.seal }),
-            Err(error) => {
-                self.broken.insert(set.lineage);
-                Err(error)
-            }
-        }
-    }
-}
-
-fn fits(group: &[WriteSet], next: &WriteSet, limits: StoreLimits) -> bool {
-    let writes: usize = group.iter().map(|set| set.writes.len()).sum();
-    let bytes: usize = group.iter().map(WriteSet::size).sum();
-    writes.saturating_add(next.writes.len()) <= limits.batch_writes
-        && bytes.saturating_add(next.size()) <= limits.batch_bytes
 }

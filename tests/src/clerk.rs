@@ -8,13 +8,14 @@ use std::collections::VecDeque;
 
 use conclave_core::{
     delivery::{Delivery, PublishOutcome, TopicPage, Transmit, TransportError, Uploaded, Watch},
-    keyring::Gathering,
+
     session::{Action, CallId, Session, SessionLimits},
     step::Upload,
     store::Store,
 };
 use conclave_proto::{Cursor, GroupId, Record, Timestamp, Topic, relay::PageLimit};
 
+use crate::gathering::Gathering;
 use crate::device::{Device, Welcomed};
 
 /// What a peer wants of its delivery service.

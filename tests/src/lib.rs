@@ -36,6 +36,7 @@ pub mod device;
 pub mod dice;
 pub mod entropy;
 pub mod faulty_store;
+pub mod gathering;
 pub mod fuzz;
 pub mod fuzz_relay;
 pub mod net;

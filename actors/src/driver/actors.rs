@@ -1,50 +1,53 @@
-//! actix: an actor for each role, on threads of the driver's own.
-//!
-//! What waits for a role lies in the role's own queue; the actor's mailbox only ever holds one
-//! wake-up. So nothing can be lost to a full mailbox, and no actix type shows outside.
+//! actix: each actor of an engine is an actix actor with a mailbox of its own, on threads of the
+//! driver's.
 
 use std::{
     fmt, io,
     sync::{
-        Arc, Condvar, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
         mpsc,
     },
     thread::JoinHandle,
 };
 
-use actix::{Actor, ActorContext, Addr, Arbiter, ArbiterHandle, AsyncContext, Context, Handler};
-use actix::{Message, SpawnHandle, System};
+use actix::{
+    ActorContext, Addr, Arbiter, ArbiterHandle, AsyncContext, Context, Handler, Message,
+    SpawnHandle, System, dev::channel::channel,
+};
+use conclave_core::{
+    bounds::BoxFuture,
+    engine::{Actor, GroupActor, InstallationActor, InvitationActor, SessionActor},
+};
 
-use super::{Driver, Next, Role, Wake, threads};
-use crate::lock::lock;
+use super::{Address, Driver, Mail, Network, Next, Runner, threads};
+use crate::{inside, lock::lock};
 
 /// The default driver: actix actors.
 pub struct Actors {
     arbiters: Vec<ArbiterHandle>,
-    /// For the role that all others wait for.
-    shared: ArbiterHandle,
+    /// For sessions, for which all groups wait.
+    sessions: ArbiterHandle,
     turn: AtomicUsize,
-    roles: Arc<Roles>,
     system: System,
     thread: Mutex<Option<JoinHandle<()>>>,
+    network: Network,
 }
 
-/// Counts the roles that have not ended.
-#[derive(Default)]
-struct Roles {
-    count: Mutex<usize>,
-    ended: Condvar,
-}
+/// Messages that a mailbox takes. What applications put in is bounded before
+/// ([`EngineLimits::group_calls`](crate::EngineLimits::group_calls)), and so is what the relay
+/// delivers; the rest are answers to what an actor asked for, which must not be lost.
+const MAILBOX: usize = 1 << 30;
 
 impl Actors {
-    /// Starts the threads: as many as there are processors, unless a number is given, and one for
-    /// the session.
+    /// Starts the threads: as many as there are processors, unless a number is given, and one each
+    /// for sessions, for the actor system, and for the network.
     ///
     /// # Errors
     /// What the system says if there can be no further thread.
     pub fn start(workers: Option<usize>) -> io::Result<Self> {
         let count = threads(workers);
+        let network = Network::start()?;
         let (tell, told) = mpsc::sync_channel(1);
         let run = move || {
             let runner = System::new();
@@ -55,7 +58,7 @@ impl Actors {
             if tell.send((handles, System::current())).is_err() {
                 return;
             }
-            // Ends when the driver shuts the system down; how it ended is of no use to anybody.
+            // Ends when the driver is dropped; how it ended is of no use to anybody.
             drop(runner.run());
             for arbiter in arbiters {
                 arbiter.stop();
@@ -65,54 +68,60 @@ impl Actors {
         let thread = std::thread::Builder::new().name("conclave actors".to_owned()).spawn(run)?;
         let (mut arbiters, system) =
             told.recv().map_err(|_| io::Error::other("the actor system did not start"))?;
-        let (turn, roles) = (AtomicUsize::new(0), Arc::default());
-        let shared = arbiters.pop().ok_or_else(|| io::Error::other("no thread was started"))?;
-        Ok(Self { arbiters, shared, turn, roles, system, thread: Mutex::new(Some(thread)) })
+        let sessions = arbiters.pop().ok_or_else(|| io::Error::other("no thread was started"))?;
+        let (turn, thread) = (AtomicUsize::new(0), Mutex::new(Some(thread)));
+        Ok(Self { arbiters, sessions, turn, system, thread, network })
     }
-}
 
-impl Actors {
-    fn arbiter(&self, role: &dyn Role) -> Option<&ArbiterHandle> {
-        if role.is_shared() {
-            return Some(&self.shared);
-        }
+    /// The thread for the next actor: they take turns.
+    fn arbiter(&self) -> &ArbiterHandle {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        turn.checked_rem(self.arbiters.len()).and_then(|at| self.arbiters.get(at))
+        let at = turn.checked_rem(self.arbiters.len()).unwrap_or_default();
+        self.arbiters.get(at).unwrap_or(&self.sessions)
     }
 }
 
 impl Driver for Actors {
-    fn start(&self, role: Box<dyn Role>) -> Arc<dyn Wake> {
-        let handle = Arc::new(Handle { woken: AtomicBool::new(true), address: OnceLock::new() });
-        if let Some(arbiter) = self.arbiter(&*role) {
-            *lock(&self.roles.count) += 1;
-            let counted = Counted(Arc::clone(&self.roles));
-            let actor = RoleActor { role, handle: Arc::clone(&handle), timer: None, counted };
-            let address = RoleActor::start_in_arbiter(arbiter, |_| actor);
-            // Set once, here.
-            drop(handle.address.set(address.clone()));
-            address.do_send(Run);
-        }
-        handle
+    fn run_group(&self, runner: Runner<GroupActor>) -> Box<dyn Address<GroupActor>> {
+        start(self.arbiter(), runner)
     }
 
-    fn shut_down(&self) {
-        let mut count = lock(&self.roles.count);
-        while *count > 0 {
-            count = self.roles.ended.wait(count).unwrap_or_else(PoisonError::into_inner);
-        }
-        drop(count);
-        self.system.stop();
-        if let Some(thread) = lock(&self.thread).take() {
-            // Its panics are printed, and nothing is left to do about them.
-            drop(thread.join());
-        }
+    fn run_session(&self, runner: Runner<SessionActor>) -> Box<dyn Address<SessionActor>> {
+        start(&self.sessions, runner)
+    }
+
+    fn run_invitations(
+        &self,
+        runner: Runner<InvitationActor>,
+    ) -> Box<dyn Address<InvitationActor>> {
+        start(self.arbiter(), runner)
+    }
+
+    fn run_installation(
+        &self,
+        runner: Runner<InstallationActor>,
+    ) -> Box<dyn Address<InstallationActor>> {
+        start(self.arbiter(), runner)
+    }
+
+    fn spawn(&self, task: BoxFuture<'static, ()>) {
+        self.network.spawn(task);
+    }
+
+    fn tasks(&self) -> usize {
+        self.network.tasks()
     }
 }
 
 impl Drop for Actors {
     fn drop(&mut self) {
         self.system.stop();
+        if let Some(thread) = lock(&self.thread).take()
+            && !inside::is_inside()
+        {
+            // Its panics are printed, and nothing is left to do about them.
+            drop(thread.join());
+        }
     }
 }
 
@@ -122,76 +131,70 @@ impl fmt::Debug for Actors {
     }
 }
 
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Run;
+fn start<A: Actor>(arbiter: &ArbiterHandle, runner: Runner<A>) -> Box<dyn Address<A>> {
+    let actor = Running { runner, timer: None };
+    // Made here, so that it has its size before the first message.
+    let (sender, receiver) = channel(MAILBOX);
+    arbiter.spawn_fn(move || {
+        inside::enter();
+        Context::with_receiver(receiver).run(actor);
+    });
+    Box::new(Mailbox(Addr::new(sender)))
+}
 
-struct RoleActor {
-    role: Box<dyn Role>,
-    handle: Arc<Handle>,
+/// An actor of an engine as an actix actor.
+struct Running<A: Actor> {
+    runner: Runner<A>,
     timer: Option<SpawnHandle>,
-    /// Dropped with the actor, whose role has ended then.
-    #[allow(dead_code, reason = "counts by being dropped")]
-    counted: Counted,
 }
 
-struct Counted(Arc<Roles>);
+/// What it is sent: an input of its own type.
+struct Given<A: Actor>(Mail<A>);
 
-impl Drop for Counted {
-    fn drop(&mut self) {
-        let mut count = lock(&self.0.count);
-        *count = count.saturating_sub(1);
-        self.0.ended.notify_all();
-    }
+impl<A: Actor> Message for Given<A> {
+    type Result = ();
 }
 
-impl Actor for RoleActor {
+/// Nothing of it is ever pinned.
+impl<A: Actor> Unpin for Running<A> {}
+
+impl<A: Actor> actix::Actor for Running<A> {
     type Context = Context<Self>;
 }
 
-impl Handler<Run> for RoleActor {
+impl<A: Actor> Handler<Given<A>> for Running<A> {
     type Result = ();
 
-    fn handle(&mut self, _: Run, context: &mut Context<Self>) {
-        self.run(context);
+    fn handle(&mut self, given: Given<A>, context: &mut Context<Self>) {
+        let next = self.runner.handle(given.0);
+        self.go_on(next, context);
     }
 }
 
-impl RoleActor {
-    fn run(&mut self, context: &mut Context<Self>) {
-        // From here on, a wake-up is a new one.
-        self.handle.woken.store(false, Ordering::SeqCst);
+impl<A: Actor> Running<A> {
+    fn go_on(&mut self, next: Next, context: &mut Context<Self>) {
         if let Some(timer) = self.timer.take() {
             context.cancel_future(timer);
         }
-        match self.role.run() {
+        match next {
             Next::Wait => {}
             Next::In(wait) => {
-                self.timer = Some(context.run_later(wait, |actor, context| {
-                    actor.timer = None;
-                    actor.run(context);
+                self.timer = Some(context.run_later(wait, |running, context| {
+                    running.timer = None;
+                    let next = running.runner.due();
+                    running.go_on(next, context);
                 }));
             }
-            Next::Again => self.handle.wake(),
             Next::End => context.stop(),
         }
     }
 }
 
-struct Handle {
-    /// Whether a wake-up is in the mailbox.
-    woken: AtomicBool,
-    address: OnceLock<Addr<RoleActor>>,
-}
+struct Mailbox<A: Actor>(Addr<Running<A>>);
 
-impl Wake for Handle {
-    fn wake(&self) {
-        if !self.woken.swap(true, Ordering::SeqCst)
-            && let Some(address) = self.address.get()
-            && address.try_send(Run).is_err()
-        {
-            // The actor has ended, and with it whatever would be done.
-            self.woken.store(false, Ordering::SeqCst);
-        }
+impl<A: Actor> Address<A> for Mailbox<A> {
+    fn put(&self, mail: Mail<A>) {
+        // It takes more than there can be, and an actor that has ended is put nothing.
+        drop(self.0.try_send(Given(mail)));
     }
 }

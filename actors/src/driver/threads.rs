@@ -4,23 +4,30 @@ use std::{
     collections::{BTreeMap, VecDeque},
     fmt, io,
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Condvar, Mutex, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
     },
     thread::JoinHandle,
     time::Instant,
 };
 
-use super::{Driver, Next, Role, Wake, threads};
-use crate::lock::lock;
+use conclave_core::{
+    bounds::BoxFuture,
+    engine::{Actor, GroupActor, InstallationActor, InvitationActor, SessionActor},
+};
 
-/// A driver on plain threads: no runtime, no dependency.
+use super::{Address, Driver, Mail, Network, Next, Runner, threads};
+use crate::{inside, lock::lock};
+
+/// A driver on plain threads: no actor framework.
 pub struct Threads {
-    shared: Arc<Shared>,
+    shared: Arc<RunQueue>,
     workers: Mutex<Vec<JoinHandle<()>>>,
+    network: Network,
 }
 
-struct Shared {
+/// What the workers share.
+struct RunQueue {
     queue: Mutex<Queue>,
     changed: Condvar,
     next: AtomicU64,
@@ -28,44 +35,58 @@ struct Shared {
 
 #[derive(Default)]
 struct Queue {
-    ready: VecDeque<Arc<Slot>>,
-    /// Roles that want to run at a time.
-    timers: BTreeMap<(Instant, u64), Arc<Slot>>,
-    /// Roles that have not ended.
-    roles: usize,
+    ready: VecDeque<Arc<dyn Run>>,
+    /// Actors that want to run at a time.
+    timers: BTreeMap<(Instant, u64), Arc<dyn Run>>,
     stopping: bool,
 }
 
-struct Slot {
+/// An actor of any type, as the run queue sees it.
+trait Run: Send + Sync {
+    /// Handles one input, or what is due; on one thread at a time.
+    fn run(self: Arc<Self>);
+
+    /// Its timer has passed.
+    fn ring(self: Arc<Self>, queue: &mut Queue);
+}
+
+/// An actor with its mailbox.
+struct Cell<A: Actor> {
     id: u64,
-    shared: Weak<Shared>,
-    state: Mutex<State>,
-    role: Mutex<Option<Box<dyn Role>>>,
+    shared: Weak<RunQueue>,
+    mailbox: Mutex<Inbox<A>>,
+    runner: Mutex<Option<Runner<A>>>,
+}
+
+/// Its mailbox, and where it stands with the run queue.
+struct Inbox<A: Actor> {
+    mail: VecDeque<Mail<A>>,
+    place: Place,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// Waits to be woken, or for its timer.
+enum Place {
+    /// Waits for an input, or for its timer.
     Waiting(Option<Instant>),
+    /// In the run queue, or running.
     Ready,
-    Running,
-    /// Was woken while it ran.
-    RunningAgain,
-    Ended,
+    /// Has ended.
+    Gone,
 }
 
 impl Threads {
-    /// Starts the workers: as many as there are processors, unless a number is given.
+    /// Starts the workers, as many as there are processors unless a number is given, and a thread
+    /// for the network.
     ///
     /// # Errors
     /// What the system says if there can be no further thread.
     pub fn start(workers: Option<usize>) -> io::Result<Self> {
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(RunQueue {
             queue: Mutex::default(),
             changed: Condvar::new(),
             next: AtomicU64::new(0),
         });
-        let driver = Self { shared, workers: Mutex::default() };
+        let driver = Self { shared, workers: Mutex::default(), network: Network::start()? };
         for number in 0..threads(workers) {
             let shared = Arc::clone(&driver.shared);
             let name = format!("conclave {number}");
@@ -74,39 +95,60 @@ impl Threads {
         }
         Ok(driver)
     }
+
+    fn start_actor<A: Actor>(&self, runner: Runner<A>) -> Box<dyn Address<A>> {
+        let mailbox = Inbox { mail: VecDeque::new(), place: Place::Waiting(None) };
+        Box::new(Mailbox(Arc::new(Cell {
+            id: self.shared.next.fetch_add(1, Ordering::Relaxed),
+            shared: Arc::downgrade(&self.shared),
+            mailbox: Mutex::new(mailbox),
+            runner: Mutex::new(Some(runner)),
+        })))
+    }
 }
 
 impl Driver for Threads {
-    fn start(&self, role: Box<dyn Role>) -> Arc<dyn Wake> {
-        let slot = Arc::new(Slot {
-            id: self.shared.next.fetch_add(1, Ordering::Relaxed),
-            shared: Arc::downgrade(&self.shared),
-            state: Mutex::new(State::Waiting(None)),
-            role: Mutex::new(Some(role)),
-        });
-        lock(&self.shared.queue).roles += 1;
-        slot.wake_up();
-        Arc::new(Handle(slot))
+    fn run_group(&self, runner: Runner<GroupActor>) -> Box<dyn Address<GroupActor>> {
+        self.start_actor(runner)
     }
 
-    fn shut_down(&self) {
-        lock(&self.shared.queue).stopping = true;
-        self.shared.changed.notify_all();
-        for worker in std::mem::take(&mut *lock(&self.workers)) {
-            // A worker runs roles only, and they catch their panics.
-            drop(worker.join());
-        }
+    fn run_session(&self, runner: Runner<SessionActor>) -> Box<dyn Address<SessionActor>> {
+        self.start_actor(runner)
+    }
+
+    fn run_invitations(
+        &self,
+        runner: Runner<InvitationActor>,
+    ) -> Box<dyn Address<InvitationActor>> {
+        self.start_actor(runner)
+    }
+
+    fn run_installation(
+        &self,
+        runner: Runner<InstallationActor>,
+    ) -> Box<dyn Address<InstallationActor>> {
+        self.start_actor(runner)
+    }
+
+    fn spawn(&self, task: BoxFuture<'static, ()>) {
+        self.network.spawn(task);
+    }
+
+    fn tasks(&self) -> usize {
+        self.network.tasks()
     }
 }
 
 impl Drop for Threads {
     fn drop(&mut self) {
-        let mut queue = lock(&self.shared.queue);
-        queue.stopping = true;
-        // Nobody is left who could end them.
-        queue.roles = 0;
-        drop(queue);
+        lock(&self.shared.queue).stopping = true;
         self.shared.changed.notify_all();
+        if !inside::is_inside() {
+            for worker in std::mem::take(&mut *lock(&self.workers)) {
+                // A worker runs actors only, and their panics are caught.
+                drop(worker.join());
+            }
+        }
     }
 }
 
@@ -116,59 +158,111 @@ impl fmt::Debug for Threads {
     }
 }
 
-struct Handle(Arc<Slot>);
+struct Mailbox<A: Actor>(Arc<Cell<A>>);
 
-impl Wake for Handle {
-    fn wake(&self) {
-        self.0.wake_up();
+impl<A: Actor> Address<A> for Mailbox<A> {
+    fn put(&self, mail: Mail<A>) {
+        let mut mailbox = lock(&self.0.mailbox);
+        if mailbox.place == Place::Gone {
+            return;
+        }
+        mailbox.mail.push_back(mail);
+        if let Place::Waiting(timer) = mailbox.place
+            && let Some(shared) = self.0.shared.upgrade()
+        {
+            mailbox.place = Place::Ready;
+            shared.make_ready(Arc::clone(&self.0) as Arc<dyn Run>, timer.map(|at| (at, self.0.id)));
+        }
     }
 }
 
-impl Slot {
-    fn wake_up(self: &Arc<Self>) {
-        let Some(shared) = self.shared.upgrade() else { return };
-        let mut state = lock(&self.state);
-        let timer = match *state {
-            State::Waiting(timer) => timer,
-            State::Running => {
-                *state = State::RunningAgain;
-                return;
-            }
-            State::Ready | State::RunningAgain | State::Ended => return,
+impl<A: Actor> Run for Cell<A> {
+    fn run(self: Arc<Self>) {
+        let mail = lock(&self.mailbox).mail.pop_front();
+        let mut runner = lock(&self.runner);
+        let next = match (runner.as_mut(), mail) {
+            (Some(runner), Some(mail)) => runner.handle(mail),
+            (Some(runner), None) => runner.due(),
+            (None, _) => Next::End,
         };
-        *state = State::Ready;
-        drop(state);
-        let mut queue = lock(&shared.queue);
-        if let Some(due) = timer {
-            queue.timers.remove(&(due, self.id));
+        if next == Next::End {
+            drop(runner.take());
         }
-        queue.ready.push_back(Arc::clone(self));
-        drop(queue);
-        shared.changed.notify_one();
+        drop(runner);
+        self.after(next);
+    }
+
+    fn ring(self: Arc<Self>, queue: &mut Queue) {
+        let mut mailbox = lock(&self.mailbox);
+        if matches!(mailbox.place, Place::Waiting(_)) {
+            mailbox.place = Place::Ready;
+            drop(mailbox);
+            queue.ready.push_back(self);
+        }
     }
 }
 
-impl Shared {
+impl<A: Actor> Cell<A> {
+    fn after(self: Arc<Self>, next: Next) {
+        let Some(shared) = self.shared.upgrade() else { return };
+        let mut mailbox = lock(&self.mailbox);
+        match next {
+            Next::End => mailbox.place = Place::Gone,
+            Next::Wait | Next::In(_) if !mailbox.mail.is_empty() => {
+                drop(mailbox);
+                shared.make_ready(self, None);
+            }
+            Next::Wait => mailbox.place = Place::Waiting(None),
+            Next::In(wait) => {
+                let due = Instant::now() + wait;
+                mailbox.place = Place::Waiting(Some(due));
+                // Still under the mailbox's lock: whoever wakes the actor finds its timer.
+                let this = Arc::clone(&self) as Arc<dyn Run>;
+                lock(&shared.queue).timers.insert((due, self.id), this);
+                drop(mailbox);
+                shared.changed.notify_one();
+            }
+        }
+    }
+}
+
+impl RunQueue {
+    fn make_ready(&self, actor: Arc<dyn Run>, timer: Option<(Instant, u64)>) {
+        let mut queue = lock(&self.queue);
+        if let Some(timer) = timer {
+            queue.timers.remove(&timer);
+        }
+        queue.ready.push_back(actor);
+        drop(queue);
+        self.changed.notify_one();
+    }
+
     fn work(&self) {
-        while let Some(slot) = self.next_slot() {
-            *lock(&slot.state) = State::Running;
-            let next = lock(&slot.role).as_mut().map_or(Next::End, |role| role.run());
-            self.after(&slot, next);
+        inside::enter();
+        while let Some(actor) = self.next_actor() {
+            actor.run();
         }
     }
 
-    /// The next role to run; waits for one. `None` when all have ended and no more are wanted.
-    fn next_slot(&self) -> Option<Arc<Slot>> {
+    /// The next actor to run; waits for one. `None` when the driver is dropped.
+    fn next_actor(&self) -> Option<Arc<dyn Run>> {
         let mut queue = lock(&self.queue);
         loop {
             let now = Instant::now();
-            queue.fire(now);
-            if let Some(slot) = queue.ready.pop_front() {
-                return Some(slot);
+            let due = queue.due(now);
+            // Not under the queue's lock: an actor's mailbox is locked before it elsewhere.
+            if !due.is_empty() {
+                drop(queue);
+                let mut ready = Queue::default();
+                due.into_iter().for_each(|actor| actor.ring(&mut ready));
+                queue = lock(&self.queue);
+                queue.ready.append(&mut ready.ready);
             }
-            if queue.stopping && queue.roles == 0 {
-                self.changed.notify_all();
+            if queue.stopping {
                 return None;
+            }
+            if let Some(actor) = queue.ready.pop_front() {
+                return Some(actor);
             }
             queue = match queue.timers.first_key_value() {
                 Some(((due, _), _)) => {
@@ -180,56 +274,17 @@ impl Shared {
             };
         }
     }
-
-    fn after(&self, slot: &Arc<Slot>, next: Next) {
-        let mut state = lock(&slot.state);
-        let woken = *state == State::RunningAgain;
-        match next {
-            Next::End => {
-                *state = State::Ended;
-                drop(state);
-                drop(lock(&slot.role).take());
-                let mut queue = lock(&self.queue);
-                queue.roles = queue.roles.saturating_sub(1);
-                drop(queue);
-                self.changed.notify_all();
-            }
-            Next::Again => self.ready(slot, state),
-            Next::Wait | Next::In(_) if woken => self.ready(slot, state),
-            Next::Wait => *state = State::Waiting(None),
-            Next::In(wait) => {
-                let due = Instant::now() + wait;
-                *state = State::Waiting(Some(due));
-                // Still under the state's lock: whoever wakes the role finds its timer.
-                lock(&self.queue).timers.insert((due, slot.id), Arc::clone(slot));
-                drop(state);
-                self.changed.notify_one();
-            }
-        }
-    }
-
-    fn ready(&self, slot: &Arc<Slot>, mut state: MutexGuard<'_, State>) {
-        *state = State::Ready;
-        drop(state);
-        lock(&self.queue).ready.push_back(Arc::clone(slot));
-        self.changed.notify_one();
-    }
 }
 
 impl Queue {
-    /// Moves roles whose time has come to the run queue.
-    fn fire(&mut self, now: Instant) {
-        while let Some(entry) = self.timers.first_entry() {
-            if entry.key().0 > now {
-                return;
-            }
-            let slot = entry.remove();
-            let mut state = lock(&slot.state);
-            if matches!(*state, State::Waiting(_)) {
-                *state = State::Ready;
-                drop(state);
-                self.ready.push_back(slot);
-            }
+    /// Takes the actors whose time has come.
+    fn due(&mut self, now: Instant) -> Vec<Arc<dyn Run>> {
+        let mut due = Vec::new();
+        while let Some(entry) = self.timers.first_entry()
+            && entry.key().0 <= now
+        {
+            due.push(entry.remove());
         }
+        due
     }
 }

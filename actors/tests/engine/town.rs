@@ -11,7 +11,7 @@ use std::{
 use conclave::{
     AccountKey, Builder, Engine, EngineLimits, GroupHandle, InboxId, OpenError,
     core::{bounds::BoxFuture, delivery::TransportError, link::Link, store::Store},
-    driver::{Driver, Role, Wake},
+    driver::Driver,
 };
 use conclave_relay::{Founding, Host, HostLimits, Logs, RelayLimits, RelayStore, Service};
 use conclave_remote::{Connector, Remote, RemoteLimits};
@@ -19,20 +19,7 @@ use conclave_store_memory::MemoryStore;
 use tokio::runtime::Runtime;
 
 /// Makes a driver for each engine.
-pub(crate) type NewDriver<'a> = &'a dyn Fn() -> Box<dyn Driver>;
-
-/// Any driver.
-pub(crate) struct Boxed(pub Box<dyn Driver>);
-
-impl Driver for Boxed {
-    fn start(&self, role: Box<dyn Role>) -> Arc<dyn Wake> {
-        self.0.start(role)
-    }
-
-    fn shut_down(&self) {
-        self.0.shut_down();
-    }
-}
+pub(crate) type NewDriver<'a> = &'a dyn Fn() -> Arc<dyn Driver>;
 
 /// A relay and the way to it.
 pub(crate) struct Town<'a> {
@@ -120,7 +107,7 @@ impl<'a> Town<'a> {
         Engine::builder()
             .shared_store(store)
             .delivery(remote)
-            .driver(Boxed((self.driver)()))
+            .shared_driver((self.driver)())
             .limits(limits)
     }
 

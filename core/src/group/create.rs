@@ -211,7 +211,7 @@ impl Group {
             installation: parts.installation,
             limits: parts.limits,
             entropy: parts.entropy,
-            lineage: Lineage { owner: id.0, load: parts.load },
+            lineage: Lineage { owner: id.0, life: meta.life, load: parts.load },
             mls,
             state,
             leaves,

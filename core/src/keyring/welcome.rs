@@ -209,7 +209,8 @@ impl KeyRing {
         }
         writes.extend(self.rotate_if_due(now, &mut effects));
         writes.push(self.put_ring());
-        self.step(writes, effects, WelcomeOutcome::Joined(Box::new(group)))
+        let joined = group.lineage();
+        self.step(writes, effects, WelcomeOutcome::Joined(Box::new(group))).superseding(joined)
     }
 
     fn package(&self, reference: &[u8; 32]) -> Option<&Package> {

@@ -134,6 +134,8 @@ pub enum Action {
     Outcome {
         /// The group.
         owner: GroupId,
+        /// The topic that the envelope was for.
+        topic: Topic,
         /// The envelope.
         id: TransmitId,
         /// What became of it.

@@ -27,6 +27,15 @@ pub(super) struct Outbound {
     dice: Dice,
 }
 
+/// An envelope that has its answer.
+#[derive(Debug)]
+pub(super) struct Settled {
+    pub(super) owner: GroupId,
+    pub(super) topic: Topic,
+    pub(super) id: TransmitId,
+    pub(super) outcome: PublishOutcome,
+}
+
 #[derive(Debug, Default)]
 struct Queue {
     waiting: VecDeque<(GroupId, Transmit)>,
@@ -121,7 +130,7 @@ impl Outbound {
         now: Timestamp,
         call: CallId,
         outcomes: Vec<PublishOutcome>,
-    ) -> Vec<(GroupId, TransmitId, PublishOutcome)> {
+    ) -> Vec<Settled> {
         let mut settled = Vec::new();
         let mut outcomes = outcomes.into_iter();
         for (topic, count) in self.calls.remove(&call).unwrap_or_default() {
@@ -145,7 +154,7 @@ impl Queue {
         &mut self,
         now: Timestamp,
         answers: Vec<PublishOutcome>,
-        settled: &mut Vec<(GroupId, TransmitId, PublishOutcome)>,
+        settled: &mut Vec<Settled>,
         dice: &mut Dice,
     ) {
         self.called = false;
@@ -169,7 +178,8 @@ impl Queue {
                 }
                 PublishOutcome::Accepted { .. } | PublishOutcome::Refused(_) => {
                     self.ids.remove(&transmit.id);
-                    settled.push((owner, transmit.id, outcome));
+                    let Transmit { topic, id, .. } = transmit;
+                    settled.push(Settled { owner, topic, id, outcome });
                 }
             }
         }

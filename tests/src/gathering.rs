@@ -2,8 +2,8 @@
 
 use conclave_proto::{Cursor, Record, Seq, Topic};
 
-use super::{Gathered, Held, Invitation};
-use crate::session::{LookUpId, Session};
+use conclave_core::keyring::{Gathered, Held, Invitation};
+use conclave_core::session::{LookUpId, Session};
 
 /// The three questions that an invitation asks the relay, and the answers so far.
 ///

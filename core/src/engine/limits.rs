@@ -1,6 +1,6 @@
 //! Limits of one engine, each with its reason.
 
-use conclave_core::{config::Limits, session::SessionLimits};
+use crate::{config::Limits, session::SessionLimits};
 
 /// What an engine allows itself. Start from the default.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +24,12 @@ pub struct EngineLimits {
     pub look_at_once: usize,
     /// Inputs that a group handles before others get their turn.
     pub turn: usize,
+    /// Milliseconds after which a call of the relay counts as unanswered, whatever the delivery
+    /// service does. Longer than a request of any size takes on a bad network.
+    pub call_ms: u64,
+    /// Milliseconds that the relay's word on an own message waits to be told together with the
+    /// records of the log, which settle it. A live log brings them within a round trip.
+    pub outcome_ms: u64,
 }
 
 impl Default for EngineLimits {
@@ -37,6 +43,8 @@ impl Default for EngineLimits {
             delivered: 1_024,
             look_at_once: 4,
             turn: 64,
+            call_ms: 60_000,
+            outcome_ms: 1_000,
         }
     }
 }

@@ -2,13 +2,15 @@
 
 use std::fmt;
 
-use conclave_core::{
+use conclave_proto::InboxId;
+
+use super::Ended;
+use crate::{
     BlockedOn, Class,
     delivery::TransportError,
     group::{ChangeError, LoadError, SendError},
     store::StoreError,
 };
-use conclave_proto::InboxId;
 
 /// Why a call of the engine failed. Nothing has changed then, unless a variant says otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +49,11 @@ pub enum Error {
     /// The engine has been shut down, or the call's value was lost to a bug and is being loaded
     /// again; the call may have taken effect.
     Closed,
+    /// The answer has not come, and waiting for it on this thread would keep it from coming: await
+    /// it. Only simulations say so.
+    WouldBlock,
+    /// The store panicked, so the engine has ended. Open it again; the call may have taken effect.
+    StoreLost,
 }
 
 impl Error {
@@ -68,7 +75,9 @@ impl Error {
             | Self::NotAMember
             | Self::Signature(_)
             | Self::Refused
+            | Self::WouldBlock
             | Self::Closed => Class::Permanent,
+            Self::StoreLost => Class::Blocked(BlockedOn::Ownership),
         }
     }
 }
@@ -96,6 +105,8 @@ impl fmt::Display for Error {
             Self::Entropy => f.write_str("no randomness available"),
             Self::Busy => f.write_str("too much is waiting already"),
             Self::Closed => f.write_str("the engine is closed"),
+            Self::WouldBlock => f.write_str("the answer has to be awaited in a simulation"),
+            Self::StoreLost => f.write_str("the store failed for good: open the engine again"),
         }
     }
 }
@@ -119,8 +130,8 @@ from! {
     TransportError => Transport,
 }
 
-impl From<conclave_core::entropy::EntropyError> for Error {
-    fn from(_: conclave_core::entropy::EntropyError) -> Self {
+impl From<crate::entropy::EntropyError> for Error {
+    fn from(_: crate::entropy::EntropyError) -> Self {
         Self::Entropy
     }
 }
@@ -128,5 +139,15 @@ impl From<conclave_core::entropy::EntropyError> for Error {
 impl From<LoadError> for Error {
     fn from(error: LoadError) -> Self {
         if let LoadError::Store(error) = error { Self::Store(error) } else { Self::Load(error) }
+    }
+}
+
+impl From<Ended> for Error {
+    fn from(ended: Ended) -> Self {
+        match ended {
+            Ended::ShutDown => Self::Closed,
+            Ended::Fenced => Self::Store(StoreError::Fenced),
+            Ended::StoreLost => Self::StoreLost,
+        }
     }
 }

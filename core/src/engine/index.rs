@@ -2,25 +2,29 @@
 
 use std::{ops::ControlFlow, sync::Arc};
 
-use conclave_core::{
+use conclave_proto::{GroupId, InboxId, codec::Wire};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroize;
+
+use crate::{
     installation::Installation,
     step::{Effects, Lineage, Step},
     store::{Direction, Key, Range, Store, StoreError, Table, Write},
 };
-use conclave_proto::{GroupId, InboxId, Wire};
-use serde::{Deserialize, Serialize};
-use zeroize::Zeroize;
 
 const GROUPS: [u8; 16] = *b"conclave groups.";
 const INSTALLATION: [u8; 16] = *b"conclave device.";
 
 /// Lists a group; part of the write set that makes it.
-pub(crate) fn put(group: GroupId) -> Write {
+pub(super) fn put(group: GroupId) -> Write {
     Write::Put { table: Table::Meta, key: Key::new(GROUPS, &group.0), value: Vec::new() }
 }
 
-/// The groups that are listed. One of them may not be there.
-pub(crate) fn groups(store: &dyn Store) -> Result<Vec<GroupId>, StoreError> {
+/// The groups that a store lists.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn groups(store: &dyn Store) -> Result<Vec<GroupId>, StoreError> {
     let mut found = Vec::new();
     let all = Range::scope(GROUPS);
     store.scan(Table::Meta, all, Direction::Forward, &mut |key, _| {
@@ -33,17 +37,24 @@ pub(crate) fn groups(store: &dyn Store) -> Result<Vec<GroupId>, StoreError> {
 
 /// The keys of this installation.
 #[derive(Clone, Serialize, Deserialize)]
-pub(crate) struct StoredInstallation {
-    pub(crate) inbox: InboxId,
+pub struct StoredInstallation {
+    /// Whose it is.
+    pub inbox: InboxId,
     key: [u8; 32],
     marks: [u8; 32],
     /// Whether the inbox's log is known to name it.
-    pub(crate) registered: bool,
+    pub registered: bool,
 }
 
 impl Wire for StoredInstallation {
     const VERSION: u8 = 1;
     const MAX_BYTES: usize = 256;
+}
+
+impl std::fmt::Debug for StoredInstallation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "StoredInstallation({:?}, ..)", self.inbox)
+    }
 }
 
 impl Drop for StoredInstallation {
@@ -54,32 +65,40 @@ impl Drop for StoredInstallation {
 }
 
 impl StoredInstallation {
-    pub(crate) const fn new(inbox: InboxId, key: [u8; 32], marks: [u8; 32]) -> Self {
+    /// The keys of an installation that no log names yet: 32 random bytes for the signature key
+    /// and 32 for marks.
+    #[must_use]
+    pub const fn new(inbox: InboxId, key: [u8; 32], marks: [u8; 32]) -> Self {
         Self { inbox, key, marks, registered: false }
     }
 
-    pub(crate) fn installation(&self) -> Arc<Installation> {
+    /// The installation.
+    #[must_use]
+    pub fn installation(&self) -> Arc<Installation> {
         Arc::new(Installation::new(self.inbox, self.key, self.marks))
     }
 
     /// Reads what is stored.
-    pub(crate) fn read(store: &dyn Store) -> Result<Option<Self>, StoreError> {
+    ///
+    /// # Errors
+    /// [`StoreError`]; [`StoreError::Corrupt`] if the stored bytes do not decode.
+    pub fn read(store: &dyn Store) -> Result<Option<Self>, StoreError> {
         let value = store.get(Table::Identity, &Key::new(INSTALLATION, b"keys"))?;
         value.map(|value| Self::decode(&value).map_err(|_| StoreError::Corrupt)).transpose()
     }
 
-    /// Stores it.
-    pub(crate) fn step(&self, load: u64) -> Step {
+    /// Stores it; `load` differs from that of every other step of this engine.
+    pub fn step(&self, load: u64) -> Step {
         let key = Key::new(INSTALLATION, b"keys");
         let write = Write::Put { table: Table::Identity, key, value: self.encode() };
-        let lineage = Lineage { owner: INSTALLATION, load };
+        let lineage = Lineage { owner: INSTALLATION, life: 0, load };
         Step::new(lineage, vec![write], Effects::default(), ())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use conclave_proto::{InboxId, Wire, identity::hex};
+    use conclave_proto::{InboxId, codec::Wire, identity::hex};
 
     use super::StoredInstallation;
 

@@ -2,8 +2,9 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use conclave_core::group::{Group, Standing};
 use conclave_proto::{Cursor, Epoch, GroupId, InboxId, InstallationId};
+
+use crate::group::{Group, Standing};
 
 /// A snapshot of a group. Reading it waits for nothing.
 #[derive(Clone, PartialEq, Eq)]
@@ -40,7 +41,7 @@ impl std::fmt::Debug for GroupView {
 
 impl GroupView {
     /// A snapshot; what has not changed since the one before is shared with it.
-    pub(crate) fn of(group: &Group, before: Option<&Self>) -> Self {
+    pub(super) fn of(group: &Group, before: Option<&Self>) -> Self {
         let epoch = group.epoch();
         let same = before.filter(|before| before.epoch == epoch && !group.standing().is_removed());
         let members =

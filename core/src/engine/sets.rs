@@ -1,0 +1,78 @@
+//! Write sets that are with the writer.
+
+use std::collections::VecDeque;
+
+use super::Token;
+use crate::{
+    step::{Durable, Lineage},
+    store::StoreError,
+};
+
+/// Write sets of one actor that have no answer yet, in the order in which they were handed in.
+#[derive(Debug)]
+pub(super) struct Sets<T>(VecDeque<Waiting<T>>);
+
+#[derive(Debug)]
+struct Waiting<T> {
+    token: Token,
+    lineage: Lineage,
+    then: T,
+    answer: Option<Result<Durable, StoreError>>,
+}
+
+/// A write set that has its answer.
+#[derive(Debug)]
+pub(super) struct Answered<T> {
+    /// Who made it.
+    pub(super) lineage: Lineage,
+    /// What waits for it.
+    pub(super) then: T,
+    pub(super) result: Result<Durable, StoreError>,
+}
+
+impl<T> Default for Sets<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T> Sets<T> {
+    pub(super) const fn new() -> Self {
+        Self(VecDeque::new())
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn push(&mut self, token: Token, lineage: Lineage, then: T) {
+        self.0.push_back(Waiting { token, lineage, then, answer: None });
+    }
+
+    /// Notes an answer. Cannot panic, so that no answer is lost to a bug.
+    pub(super) fn note(&mut self, token: Token, result: Result<Durable, StoreError>) {
+        if let Some(waiting) = self.0.iter_mut().find(|waiting| waiting.token == token)
+            && waiting.answer.is_none()
+        {
+            waiting.answer = Some(result);
+        }
+    }
+
+    /// The first set, if it has its answer: a writer that has given up answers later sets before
+    /// earlier ones.
+    pub(super) fn next(&mut self) -> Option<Answered<T>> {
+        let result = self.0.front_mut()?.answer.take()?;
+        let Waiting { lineage, then, .. } = self.0.pop_front()?;
+        Some(Answered { lineage, then, result })
+    }
+
+    /// What waits, in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.0.iter().map(|waiting| &waiting.then)
+    }
+
+    /// Everything that waits, answered or not: the engine ends.
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = T> + '_ {
+        self.0.drain(..).map(|waiting| waiting.then)
+    }
+}
