@@ -197,6 +197,36 @@ impl Engine {
         self.groups.get(&id).map(Mailbox::actor)
     }
 
+    /// The value of a group that is awake, to be driven by hand: a test hands its steps to the
+    /// committer itself while nothing of the group waits for the store.
+    #[cfg(feature = "internals")]
+    pub fn group_mut(&mut self, id: GroupId) -> Option<&mut crate::group::Group> {
+        self.groups.get_mut(&id)?.actor_mut().group_mut()
+    }
+
+    /// Takes away the envelopes that groups have released and the session has not taken on, as if
+    /// the session was lost before it got to them.
+    #[cfg(feature = "internals")]
+    pub fn take_publishes(&mut self) -> Vec<crate::delivery::Transmit> {
+        let is_publish = |input: &Input<_, SessionMessage>| {
+            matches!(input, Input::Told(SessionMessage::Publish(..)))
+        };
+        let taken = self.session.take_if(is_publish).into_iter().flat_map(|input| match input {
+            Input::Told(SessionMessage::Publish(_, transmits)) => transmits,
+            _ => Vec::new(),
+        });
+        taken.collect()
+    }
+
+    /// Gives an actor a message, as another actor would.
+    pub fn tell(&mut self, message: Message) {
+        match message {
+            Message::Session(message) => self.session.put(Input::Told(message)),
+            Message::Invitations(message) => self.invitations.put(Input::Told(message)),
+            Message::Group(id, message) => self.mailbox(id).put(Input::Told(message)),
+        }
+    }
+
     /// An application asks for something; `reply` is chosen by the driver, and not used twice.
     pub fn submit(&mut self, reply: ReplyToken, request: Request) {
         match request {
@@ -317,13 +347,7 @@ impl Engine {
     fn collect(&mut self, from: ActorId) {
         while let Some(effect) = self.poll_actor(from) {
             match effect {
-                Effect::Tell(Message::Session(message)) => self.session.put(Input::Told(message)),
-                Effect::Tell(Message::Invitations(message)) => {
-                    self.invitations.put(Input::Told(message));
-                }
-                Effect::Tell(Message::Group(id, message)) => {
-                    self.mailbox(id).put(Input::Told(message));
-                }
+                Effect::Tell(message) => self.tell(message),
                 Effect::Commit { .. }
                 | Effect::Call { .. }
                 | Effect::Sign { .. }

@@ -33,6 +33,13 @@ impl Installation {
         InstallationId(self.key.verifying_key().to_bytes())
     }
 
+    /// The 64 secret bytes: those of the signature key, and those of the key of marks.
+    #[cfg(feature = "internals")]
+    #[must_use]
+    pub fn secrets(&self) -> ([u8; 32], [u8; 32]) {
+        (self.key.to_bytes(), self.mark_key)
+    }
+
     /// The signature key, for identity updates.
     #[must_use]
     pub const fn signing_key(&self) -> &SigningKey {

@@ -96,19 +96,17 @@ impl Chaos {
     }
 
     fn publish(&self, world: &mut World, device: usize) {
-        let (relay, now) = (&mut world.relay, world.now);
         for _ in 0..1 + world.dice.below(3) {
-            world.devices[device].publish_one(relay, now);
+            world.publish_one(device);
         }
     }
 
     fn read(&self, world: &mut World, device: usize) {
-        let limit = 1 + world.dice.below(8);
-        let overlap = world.dice.below(3);
-        let (relay, now) = (&world.relay, world.now);
-        let device = &mut world.devices[device];
-        device.fetch_welcome(relay, now);
-        device.fetch_group(relay, now, self.group, limit, overlap);
+        for _ in 0..1 + world.dice.below(3) {
+            let limit = 1 + world.dice.below(8);
+            let overlap = world.dice.below(3);
+            world.fetch_some(device, limit, overlap);
+        }
     }
 
     fn send(&mut self, world: &mut World, device: usize) {

@@ -1,51 +1,69 @@
-//! One installation of a simulation: the core over a store that fails on request, and the few
-//! lines that drive it.
+//! One installation of a simulation: the real engine over a store that fails on request.
+//!
+//! The engine's actors run in an order that the seed chooses; so does the writer, which stores what
+//! they hand in. What the engine wants of its relay comes out of [`Device::next_wish`]; whoever
+//! drives the device answers it, late, twice or never.
+
+mod faults;
+mod outgoing;
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
 
 use conclave_core::{
     config::Limits,
-    delivery::{PublishOutcome, Transmit},
+    engine::{
+        ActorId, Answer, CallAnswer, DeliveryCall, Effect, Engine, EngineLimits, EngineState,
+        Error, GroupMessage, GroupView, Message, ReplyToken, Request, SessionMessage,
+        StoredInstallation, Subscription, Token,
+    },
     entropy::Entropy,
-    event::Event,
-    group::{Group, GroupRecords, Standing, Taken},
+    event::{
+        Event,
+        log::{self, EventCursor, EventLog, Told},
+    },
+    group::{Group, Held},
     installation::Installation,
-    keyring::{Gathered, Held, Invitation, KeyRing, WelcomeOutcome},
-    step::{Committer, Step, Upload},
-    store::{Claim, Direction, Range, Store, StoreError, Table},
+    keyring::KeyRing,
+    step::{Committer, Step, WriteSet},
+    store::{Claim, Store, StoreError},
 };
-use conclave_proto::{Cursor, GroupId, Record, Seq, Timestamp, Topic, TransmitId};
+use conclave_proto::{Cursor, GroupId, Record, Seq, Timestamp, Topic, relay::Watch};
 use conclave_store_memory::MemoryStore;
 
 use crate::{
+    dice::Dice,
     entropy::SimEntropy,
     faulty_store::{Fault, Faulty},
-    sim_relay::SimRelay,
 };
+pub use faults::Fuse;
+pub use outgoing::Outgoing;
 
 /// A membership: from where a device could read a group, and until where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Membership {
-    /// The log position it joined behind.
+    /// The log position it joined after.
     pub start: Seq,
     /// The first epoch it can read.
     pub epoch: u64,
-    /// Its standing ended behind this.
+    /// Its standing ended before this.
     pub end: Option<Seq>,
 }
 
-/// What came of showing a Welcome to a key ring.
+/// What an engine wants of the world outside.
 #[derive(Debug)]
-pub enum Welcomed {
-    /// This has to be fetched first.
-    Needs(Invitation),
-    /// It waits for what the relay does not have yet.
-    Waiting,
-    /// The ring is done with it, or has lost what it did to its store and wants it again.
-    Handled,
+pub enum Wish {
+    /// Open a subscription in place of any other.
+    Subscribe(Subscription),
+    /// Change it.
+    Watch(Watch),
+    /// Call the relay; the answer goes to [`Device::answer`].
+    Call(ActorId, Token, DeliveryCall),
+    /// Let an account sign; the answer goes to [`Device::answer`].
+    Sign(ActorId, Token, ReplyToken, String),
 }
 
 /// One installation.
@@ -55,30 +73,48 @@ pub struct Device<S = MemoryStore> {
     pub index: usize,
     /// Its keys.
     pub installation: Arc<Installation>,
-    /// Limits of its engine; may differ between devices.
+    /// Limits of its engine's groups; they count from the next [`Device::crash`] on.
     pub limits: Limits,
+    /// Limits of its engine, but for those of groups; they count from the next crash on.
+    pub engine_limits: EngineLimits,
     /// The store, whose faults are scripted.
     pub store: Faulty<S>,
-    /// Its key ring.
-    pub ring: KeyRing,
-    /// Its groups.
-    pub groups: BTreeMap<GroupId, Group>,
-    /// Released, not yet published.
-    pub transmits: VecDeque<Transmit>,
-    pub(crate) uploads: VecDeque<Upload>,
-    /// Everything it has told the application.
-    pub events: Vec<Event>,
+    /// The engine.
+    pub engine: Engine,
+    /// What the application sees.
+    pub state: EngineState,
+    /// What groups look like, as the application sees it.
+    pub views: BTreeMap<GroupId, Arc<GroupView>>,
     /// Its memberships, by group.
     pub memberships: BTreeMap<GroupId, Vec<Membership>>,
+    /// The time, as the world last said.
+    pub now: Timestamp,
+    /// Where an actor's input panics.
+    pub fuse: Fuse,
+    /// Effects of the next commit are lost in a crash after it.
+    pub crash_after_commit: bool,
+    /// What was released and is not published: see [`Device::transmits`].
+    pub(crate) outgoing: Outgoing,
+    events: EventLog,
     committer: Committer,
-    entropy: Entropy,
+    handed_in: VecDeque<(ActorId, Token, WriteSet)>,
+    wishes: VecDeque<Wish>,
+    answers: BTreeMap<ReplyToken, Result<Answer, Error>>,
+    replies: u64,
+    dice: Dice,
     world_seed: u64,
     openings: u64,
-    loads: u64,
-    /// The next Welcome names what the relay does not have yet.
-    pub waits_for_welcome: bool,
-    /// Whether effects of the next step are lost in a crash after the commit.
-    pub crash_after_commit: bool,
+    /// Actor inputs handled and write sets stored since the beginning.
+    pub steps: u64,
+}
+
+/// What may run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Run {
+    /// Everything.
+    All,
+    /// One actor, and the writer.
+    Only(ActorId),
 }
 
 impl Device {
@@ -88,10 +124,17 @@ impl Device {
     /// If the memory store fails.
     #[must_use]
     pub fn new(seed: u64, index: usize, installation: Arc<Installation>, now: Timestamp) -> Self {
-        let entropy = Entropy::new(Box::new(SimEntropy::new(seed, index as u64, 0)));
-        let mut device =
-            Self::open(MemoryStore::new(), index, installation, Claim([0; 16]), entropy, now);
-        device.world_seed = seed;
+        let store = Faulty::new(MemoryStore::new());
+        let claim = claim_of(0);
+        store.claim(claim).expect("a new store takes a claim");
+        // Registered before the simulation begins: people and their logs are the world's.
+        let keys = installation.secrets();
+        let mut stored = StoredInstallation::new(installation.inbox(), keys.0, keys.1);
+        stored.registered = true;
+        let mut committer = Committer::new(claim);
+        committer.drive(&store, stored.step(0)).expect("the store works");
+        let mut device = Self::open(store, seed, index, installation, now);
+        device.settle_locally();
         device
     }
 
@@ -103,310 +146,304 @@ impl Device {
     pub fn crash(&mut self) {
         self.store.disarm();
         self.store.restart();
-        let opening = self.openings;
         self.openings += 1;
-        let seed = self.world_seed;
-        self.entropy = Entropy::new(Box::new(SimEntropy::new(seed, self.index as u64, opening)));
-        let mut claim = [0; 16];
-        claim[..8].copy_from_slice(&opening.to_be_bytes());
-        self.store.claim(Claim(claim)).expect("a restarted store takes a claim");
-        self.committer = Committer::new(Claim(claim));
-        self.transmits.clear();
-        self.uploads.clear();
-        self.reload_ring();
-        self.load_groups();
+        let mut limits = self.engine_limits;
+        limits.core = self.limits;
+        let fuse = self.fuse.clone();
+        let (engine, committer, events) =
+            start(&self.store, self.world_seed, self.index, self.openings, limits, &fuse);
+        (self.engine, self.committer, self.events) = (engine, committer, events);
+        self.state = EngineState::default();
+        self.views.clear();
+        self.handed_in.clear();
+        self.wishes.clear();
+        self.outgoing = Outgoing::default();
+        self.answers.clear();
+        self.crash_after_commit = false;
+        self.wake_groups();
     }
 }
 
-impl<S: Store> Device<S> {
-    /// An installation over a store: what lies there is loaded, and a key ring is made if none
-    /// does. `claim` and `entropy` are this opening's own.
-    ///
-    /// # Panics
-    /// If the store fails or what it holds does not load.
-    #[must_use]
-    pub fn open(
-        store: S,
+/// Opens an engine on a store.
+fn start(
+    store: &dyn Store,
+    seed: u64,
+    index: usize,
+    opening: u64,
+    limits: EngineLimits,
+    fuse: &Fuse,
+) -> (Engine, Committer, EventLog) {
+    let claim = claim_of(opening);
+    store.claim(claim).expect("a restarted store takes a claim");
+    let events = EventLog::open(store, limits.events).expect("the store reads");
+    let committer = Committer::with_event_log(claim, events.last());
+    let entropy = fuse.guard(SimEntropy::new(seed, index as u64, opening));
+    let engine = Engine::open(store, limits, Entropy::new(Box::new(entropy)));
+    (engine.expect("what was stored loads"), committer, events)
+}
+
+fn claim_of(opening: u64) -> Claim {
+    let mut claim = [0; 16];
+    claim[..8].copy_from_slice(&opening.to_be_bytes());
+    Claim(claim)
+}
+
+/// Limits of engines in simulations: groups stay in memory, so that they can be looked at.
+#[must_use]
+pub fn awake() -> EngineLimits {
+    let mut limits = EngineLimits::default();
+    limits.idle_ms = 10 * 365 * 24 * 60 * 60 * 1_000;
+    limits.session.batch_envelopes = 256;
+    limits
+}
+
+impl Device {
+    fn open(
+        store: Faulty<MemoryStore>,
+        seed: u64,
         index: usize,
         installation: Arc<Installation>,
-        claim: Claim,
-        entropy: Entropy,
         now: Timestamp,
     ) -> Self {
-        let store = Faulty::new(store);
-        store.claim(claim).expect("the store takes a claim");
-        let mut committer = Committer::new(claim);
-        let limits = Limits::default();
-        let ring =
-            KeyRing::load(&store, Arc::clone(&installation), limits, entropy.child("ring", &[]), 0);
-        let (ring, uploads) = match ring.expect("the ring loads") {
-            Some(ring) => {
-                let uploads = ring.unsettled().into_iter().collect();
-                (ring, uploads)
-            }
-            None => {
-                let child = entropy.child("ring", &[]);
-                let step = KeyRing::create(now, Arc::clone(&installation), limits, child, 0);
-                let released = committer.drive(&store, step.expect("a ring is made"));
-                let released = released.expect("the store works");
-                (released.reply, released.effects.uploads.into())
-            }
-        };
-        let mut device = Self {
+        let (limits, fuse) = (awake(), Fuse::default());
+        let (engine, committer, events) = start(&store, seed, index, 0, limits, &fuse);
+        Self {
             index,
             installation,
-            limits,
+            limits: limits.core,
+            engine_limits: limits,
             store,
-            ring,
-            groups: BTreeMap::new(),
-            transmits: VecDeque::new(),
-            uploads,
-            events: Vec::new(),
+            engine,
+            state: EngineState::default(),
+            views: BTreeMap::new(),
             memberships: BTreeMap::new(),
-            committer,
-            entropy,
-            world_seed: 0,
-            openings: 1,
-            loads: 1,
-            waits_for_welcome: false,
+            now,
+            fuse,
             crash_after_commit: false,
-        };
-        device.load_groups();
-        device
-    }
-
-    /// Fails the next store commit.
-    pub fn fail_next_commit(&self, fault: Fault) {
-        self.store.restart();
-        self.store.fail_at(0, fault);
-    }
-
-    fn load_groups(&mut self) {
-        let known: Vec<GroupId> = self.stored_groups();
-        self.groups.clear();
-        for id in known {
-            self.reload(id);
-        }
-        for id in self.groups.keys() {
-            // A join that was stored is a membership, even if nobody was told.
-            let group = &self.groups[id];
-            if !self.memberships.contains_key(id) {
-                let start =
-                    Membership { start: group.cursor().seq, epoch: group.epoch().0, end: None };
-                self.memberships.insert(*id, vec![start]);
-            }
+            outgoing: Outgoing::default(),
+            events,
+            committer,
+            handed_in: VecDeque::new(),
+            wishes: VecDeque::new(),
+            answers: BTreeMap::new(),
+            replies: 0,
+            dice: Dice::new(seed.wrapping_mul(1_000_003).wrapping_add(index as u64)),
+            world_seed: seed,
+            openings: 0,
+            steps: 0,
         }
     }
 
-    fn stored_groups(&self) -> Vec<GroupId> {
-        let mut found: Vec<GroupId> = Vec::new();
-        let all = Range::default();
-        self.store
-            .scan(Table::Group, all, Direction::Forward, &mut |key, _| {
-                let id = GroupId(key[..16].try_into().expect("keys start with a scope"));
-                if found.last() != Some(&id) {
-                    found.push(id);
-                }
-                std::ops::ControlFlow::Continue(())
-            })
-            .expect("the store reads");
-        found
+    /// Lets the groups that the store holds be loaded.
+    fn wake_groups(&mut self) {
+        let groups: Vec<GroupId> = self.engine.groups().map(|group| group.id()).collect();
+        for id in groups {
+            self.engine.tell(Message::Group(id, GroupMessage::Look));
+        }
+        self.settle_locally();
     }
 
-    fn reload_ring(&mut self) {
-        self.loads += 1;
-        let child = self.entropy.child("ring", &self.loads.to_be_bytes());
-        let installation = Arc::clone(&self.installation);
-        let ring = KeyRing::load(&self.store, installation, self.limits, child, self.loads);
-        self.ring = ring.expect("the ring loads").expect("the ring is there");
-        self.uploads.extend(self.ring.unsettled());
-    }
-
-    /// Drops a group and loads it again, as after a store failure.
+    /// Everything that needs no answer from outside and no time, in an order of the dice's.
     ///
     /// # Panics
-    /// If what was stored does not load.
-    pub fn reload(&mut self, id: GroupId) {
-        self.loads += 1;
-        self.groups.remove(&id);
-        self.transmits.retain(|transmit| transmit.topic != Topic::Group(id));
-        let records = GroupRecords::read(&self.store, id).expect("the store reads");
-        let Some(records) = records else { return };
-        let child = [&id.0[..], &self.loads.to_be_bytes()].concat();
-        let entropy = self.entropy.child("group", &child);
-        let installation = Arc::clone(&self.installation);
-        let group = Group::load(&records, id, installation, self.limits, entropy, self.loads)
-            .expect("a stored group loads");
-        self.transmits.extend(group.unsettled());
-        self.groups.insert(id, group);
+    /// If that does not come to an end within a bound.
+    pub fn settle_locally(&mut self) {
+        self.run(Run::All);
     }
 
-    /// A generator for a new group.
-    pub fn group_entropy(&mut self) -> Entropy {
-        self.loads += 1;
-        self.entropy.child("new group", &self.loads.to_be_bytes())
-    }
-
-    /// Stores a step and takes its effects. On a store error: `Err`, and the caller reloads.
+    /// As [`Device::settle_locally`], for a part of the engine.
     ///
-    /// # Errors
-    /// The store's.
-    pub fn drive<T>(&mut self, step: Step<T>) -> Result<T, StoreError> {
-        let released = self.committer.drive(&self.store, step)?;
-        if std::mem::take(&mut self.crash_after_commit) {
-            return Err(StoreError::Unknown);
-        }
-        self.transmits.extend(released.effects.transmits);
-        self.uploads.extend(released.effects.uploads);
-        self.events.extend(released.effects.events);
-        Ok(released.reply)
-    }
-
-    /// Drives a step of a group; reloads the group if the store failed.
-    pub fn drive_group<T>(&mut self, id: GroupId, step: Step<T>) -> Option<T> {
-        match self.drive(step) {
-            Ok(reply) => Some(reply),
-            Err(_) => {
-                self.store.restart();
-                self.reload(id);
-                None
+    /// # Panics
+    /// If that does not come to an end within a bound.
+    pub fn run(&mut self, what: Run) {
+        for _ in 0..200_000 {
+            if !self.step(what) {
+                return;
             }
         }
+        let ready = self.engine.ready(self.now);
+        panic!("device {} does not come to rest: {ready:?}", self.index);
     }
 
-    /// Publishes the next released envelope; `false` if there is none.
-    pub fn publish_one(&mut self, relay: &mut SimRelay, now: Timestamp) -> bool {
-        if let Some(upload) = self.uploads.pop_front() {
-            relay.upload(&upload);
-            let head = relay.head(self.index, &self.ring.topic()).seq;
-            let accepted = PublishOutcome::Accepted { seq: Seq(1), prev: Seq(0) };
-            self.settle_upload(now, upload.counter, &accepted, head);
-            return true;
+    /// One actor handles one input, or the writer stores what waits; `false` if nothing is to be
+    /// done.
+    pub fn step(&mut self, what: Run) -> bool {
+        let mut ready = self.engine.ready(self.now);
+        if let Run::Only(actor) = what {
+            ready.retain(|ready| *ready == actor);
         }
-        let Some(transmit) = self.transmits.pop_front() else { return false };
-        let outcome = relay.publish(self.index, &transmit);
-        let again = matches!(outcome, PublishOutcome::NotStored { .. });
-        self.settle_publish(now, transmit.id, &outcome);
-        if again {
-            self.transmits.push_front(transmit);
+        let writes = usize::from(!self.handed_in.is_empty());
+        if ready.len() + writes == 0 {
+            return false;
+        }
+        self.steps += 1;
+        match ready.get(self.dice.below(ready.len() + writes)).copied() {
+            Some(actor) => self.run_actor(actor),
+            None => self.write(),
         }
         true
     }
 
-    /// Tells the key ring what became of an upload.
-    pub fn settle_upload(
-        &mut self,
-        now: Timestamp,
-        counter: u64,
-        outcome: &PublishOutcome,
-        head: Seq,
-    ) {
-        let step = self.ring.handle_upload(now, counter, outcome, head);
-        if self.drive(step).is_err() {
-            self.store.restart();
-            self.reload_ring();
-        }
-    }
-
-    /// Tells the groups what became of an envelope.
-    pub fn settle_publish(&mut self, now: Timestamp, id: TransmitId, outcome: &PublishOutcome) {
-        for group_id in self.groups.keys().copied().collect::<Vec<_>>() {
-            let Some(group) = self.groups.get_mut(&group_id) else { continue };
-            let step = group.handle_publish(now, id, outcome);
-            self.drive_group(group_id, step);
-        }
-    }
-
-    /// Hands in the records of a group's log behind its cursor, at most `limit`, starting up to
-    /// `overlap` records before it; gives how many were taken.
-    pub fn fetch_group(
-        &mut self,
-        relay: &SimRelay,
-        now: Timestamp,
-        id: GroupId,
-        limit: usize,
-        overlap: usize,
-    ) -> usize {
-        let Some(group) = self.groups.get(&id) else { return 0 };
-        let topic = group.topic().clone();
-        let cursor = group.cursor().seq;
-        let log = relay.log(self.index, &topic);
-        let next = log.partition_point(|record| record.seq <= cursor);
-        let first = next.saturating_sub(overlap);
-        // A parked group looks at everything behind the commit it stands before.
-        let limit = if group.standing().parked().is_some() { log.len() } else { limit };
-        let end = log.len().min(next + limit);
-        let batch = log.get(first..end).unwrap_or_default().to_vec();
-        self.handle_batch(now, id, &batch)
-    }
-
-    /// Hands records to a group; one by one if a batch breaks it.
-    pub fn handle_batch(&mut self, now: Timestamp, id: GroupId, batch: &[Record]) -> usize {
-        if batch.is_empty() {
-            return 0;
-        }
-        let Some(group) = self.groups.get_mut(&id) else { return 0 };
-        let before = group.standing();
-        let step = group.handle_records(now, batch);
-        let taken = self.drive_group(id, step);
-        self.note_standing(id, before);
-        let Some(taken) = taken else { return 0 };
-        match taken {
-            Taken { broken: true, .. } => {
-                self.reload(id);
-                let Some((first, rest)) = batch.split_first() else { return 0 };
-                if rest.is_empty() {
-                    return 0;
-                }
-                self.handle_batch(now, id, std::slice::from_ref(first))
-                    + self.handle_batch(now, id, rest)
+    fn run_actor(&mut self, actor: ActorId) {
+        let (engine, store, now) = (&mut self.engine, &self.store, self.now);
+        self.fuse.light();
+        let handled = catch_unwind(AssertUnwindSafe(|| engine.run(actor, now, store)));
+        self.fuse.put_out();
+        if let Err(panic) = handled {
+            if !self.fuse.has_burnt() {
+                std::panic::resume_unwind(panic);
             }
-            Taken { count, .. } => count,
+            self.engine.recover(actor);
+        }
+        while let Some((from, effect)) = self.engine.poll() {
+            self.carry_out(from, effect);
         }
     }
 
-    fn note_standing(&mut self, id: GroupId, before: Standing) {
-        let Some(group) = self.groups.get(&id) else { return };
-        if !before.is_removed() && group.standing().is_removed() {
-            let end = Some(match before {
-                Standing::Stuck { at, .. } => at,
-                Standing::Member | Standing::Removed { .. } | Standing::Forked { .. } => {
-                    group.cursor().seq
+    fn carry_out(&mut self, from: ActorId, effect: Effect) {
+        match effect {
+            Effect::Commit { token, set } => self.handed_in.push_back((from, token, set)),
+            Effect::Call { token, call } => self.wishes.push_back(Wish::Call(from, token, call)),
+            Effect::Sign { token, of, text } => {
+                self.wishes.push_back(Wish::Sign(from, token, of, text));
+            }
+            Effect::Subscribe(number) => self.wishes.push_back(Wish::Subscribe(number)),
+            Effect::Watch(change) => self.wishes.push_back(Wish::Watch(change)),
+            Effect::Tell(message) => self.engine.tell(message),
+            Effect::Reply { to, answer } => {
+                let before = self.answers.insert(to, answer);
+                assert!(before.is_none(), "{to:?} is answered twice");
+            }
+            Effect::Show(view) => {
+                self.note_membership(&view);
+                self.views.insert(view.id, view);
+            }
+            Effect::Hide(group) => drop(self.views.remove(&group)),
+            Effect::Relay(relay) => self.state.relay = relay,
+            Effect::StoreTrouble(error) => self.state.store = Some(error),
+        }
+    }
+
+    /// The writer stores some of what waits for it.
+    fn write(&mut self) {
+        let count = 1 + self.dice.below(self.handed_in.len());
+        let taken: Vec<_> = self.handed_in.drain(..count).collect();
+        let (of, sets): (Vec<_>, Vec<_>) =
+            taken.into_iter().map(|(actor, token, set)| ((actor, token), set)).unzip();
+        let results = self.committer.commit(&self.store, sets);
+        if self.crash_after_commit {
+            return self.crash();
+        }
+        for ((actor, token), result) in of.into_iter().zip(results) {
+            if result.is_err() {
+                self.store.restart();
+            }
+            if let Some(range) = result.as_ref().ok().and_then(|proof| proof.events()) {
+                self.events.stored(range);
+                self.events.handled(range);
+            }
+            if let Some(ended) = self.state.note_commit(&result) {
+                self.state.ended = Some(ended);
+                self.engine.stop(ended);
+            }
+            self.engine.stored(actor, token, result);
+        }
+    }
+
+    fn note_membership(&mut self, view: &GroupView) {
+        let memberships = self.memberships.entry(view.id).or_default();
+        let last = memberships.last_mut().filter(|last| last.end.is_none());
+        match (view.standing.removed_at(), last) {
+            (Some(at), Some(last)) => last.end = Some(at),
+            (None, None) => {
+                let (start, epoch) = (view.cursor.seq, view.epoch.0);
+                memberships.push(Membership { start, epoch, end: None });
+            }
+            (Some(_), None) | (None, Some(_)) => {}
+        }
+    }
+
+    /// What the engine wants next of the world outside.
+    pub fn next_wish(&mut self) -> Option<Wish> {
+        self.wishes.pop_front()
+    }
+
+    /// Answers a call.
+    pub fn answer(&mut self, of: ActorId, token: Token, answer: CallAnswer) {
+        self.engine.answered(of, token, answer);
+    }
+
+    /// Asks the engine for something, as an application does.
+    pub fn submit(&mut self, request: Request) -> ReplyToken {
+        self.replies += 1;
+        let reply = ReplyToken(self.replies);
+        self.engine.submit(reply, request);
+        reply
+    }
+
+    /// The answer to a request, if it has come.
+    pub fn take_answer(&mut self, reply: ReplyToken) -> Option<Result<Answer, Error>> {
+        self.answers.remove(&reply)
+    }
+
+    /// The value of a group that is awake.
+    ///
+    /// # Panics
+    /// If it is not.
+    #[must_use]
+    pub fn group(&self, id: GroupId) -> &Group {
+        self.find_group(id).expect("the device holds the group, and it is awake")
+    }
+
+    /// The value of a group that is awake, to make steps of it by hand, for [`Device::drive`].
+    ///
+    /// # Panics
+    /// If it is not awake.
+    pub fn group_mut(&mut self, id: GroupId) -> &mut Group {
+        self.settle_locally();
+        self.engine.group_mut(id).expect("the device holds the group, and it is awake")
+    }
+
+    /// The value of a group, if it is awake.
+    #[must_use]
+    pub fn find_group(&self, id: GroupId) -> Option<&Group> {
+        self.engine.group(id)?.group()
+    }
+
+    /// The groups that are awake.
+    pub fn groups(&self) -> impl Iterator<Item = &Group> {
+        self.engine.groups().filter_map(|group| group.group())
+    }
+
+    /// The key ring.
+    ///
+    /// # Panics
+    /// If it is not in memory.
+    #[must_use]
+    pub fn ring(&self) -> &KeyRing {
+        self.engine.invitations().ring().expect("the key ring is in memory")
+    }
+
+    /// Everything it has told the application, from its store.
+    ///
+    /// # Panics
+    /// If the store does not read.
+    #[must_use]
+    pub fn events(&self) -> Vec<Event> {
+        let (mut all, mut at) = (Vec::new(), EventCursor(0));
+        loop {
+            let more = log::read(self.store.inner(), at, self.events.end()).expect("it reads");
+            if more.is_empty() {
+                return all;
+            }
+            for told in more {
+                let (Told::Event(next, _) | Told::Lagged(next)) = &told;
+                at = *next;
+                if let Told::Event(_, event) = told {
+                    all.push(event);
                 }
-            });
-            if let Some(last) = self.memberships.entry(id).or_default().last_mut() {
-                last.end = end;
             }
         }
-    }
-
-    /// Handles the next Welcome, fetching what it asks for; `false` if there is none.
-    pub fn fetch_welcome(&mut self, relay: &SimRelay, now: Timestamp) -> bool {
-        let topic = self.ring.topic();
-        let behind = relay.after(self.index, &topic, self.ring.cursor().seq);
-        let Some(record) = behind.first().cloned() else {
-            self.waits_for_welcome = false;
-            return false;
-        };
-        self.handle_welcome(relay, now, &record)
-    }
-
-    /// Handles one record of the Welcome topic.
-    pub fn handle_welcome(&mut self, relay: &SimRelay, now: Timestamp, record: &Record) -> bool {
-        let invitation = match self.look_at_welcome(now, record, None) {
-            Welcomed::Needs(invitation) => invitation,
-            Welcomed::Waiting => return false,
-            Welcomed::Handled => return true,
-        };
-        let group_topic = Topic::Group(invitation.group);
-        let gathered = Gathered {
-            commit: relay.at(self.index, &group_topic, invitation.start.seq),
-            body: relay.body(invitation.body),
-            inviter_log: relay.identities.get(&invitation.inviter).cloned().unwrap_or_default(),
-            held: self.held(invitation.group),
-        };
-        let asked = Some((&invitation, &gathered));
-        !matches!(self.look_at_welcome(now, record, asked), Welcomed::Waiting)
     }
 
     /// How this installation stands in a group by its store.
@@ -418,83 +455,79 @@ impl<S: Store> Device<S> {
         Held::read(self.store.inner(), group).expect("the store reads")
     }
 
-    /// Shows a record of the Welcome topic to the key ring, with what it asked for.
-    pub fn look_at_welcome(
-        &mut self,
-        now: Timestamp,
-        record: &Record,
-        gathered: Option<(&Invitation, &Gathered)>,
-    ) -> Welcomed {
-        self.waits_for_welcome = false;
-        let step = self.ring.handle_welcome(now, record, gathered.map(|(_, gathered)| gathered));
-        let start = gathered.map(|(invitation, _)| (invitation.group, invitation.start));
-        match (self.drive(step), start) {
-            (Ok(WelcomeOutcome::Needs(invitation)), _) => return Welcomed::Needs(invitation),
-            (Ok(WelcomeOutcome::Joined(group)), Some((_, start))) => self.join(*group, start),
-            (Ok(WelcomeOutcome::Waiting(_)), _) => {
-                self.waits_for_welcome = true;
-                return Welcomed::Waiting;
-            }
-            (Ok(_), _) => {}
-            (Err(_), joined) => self.reload_after_ring_failure(joined),
-        }
-        Welcomed::Handled
-    }
-
-    fn join(&mut self, group: Group, start: Cursor) {
-        let id = group.id();
-        let membership = Membership { start: start.seq, epoch: group.epoch().0, end: None };
-        self.memberships.entry(id).or_default().push(membership);
-        self.groups.insert(id, group);
-        // The value that the ring made is the group from now on; what a reload would find is the
-        // same, which a crash at any later point shows.
-    }
-
-    fn reload_after_ring_failure(&mut self, joined: Option<(GroupId, Cursor)>) {
+    /// Fails the next call of the store.
+    pub fn fail_next_commit(&self, fault: Fault) {
         self.store.restart();
-        self.reload_ring();
-        let Some((id, start)) = joined else { return };
-        self.reload(id);
-        if let Some(group) = self.groups.get(&id) {
-            let epoch = group.epoch().0;
-            let fresh = group.cursor() == start && group.standing() == Standing::Member;
-            let memberships = self.memberships.entry(id).or_default();
-            if fresh && memberships.last().is_none_or(|last| last.end.is_some()) {
-                memberships.push(Membership { start: start.seq, epoch, end: None });
-            }
-        }
+        self.store.fail_at(0, fault);
     }
 
-    /// Lets the timers fire that are due.
-    pub fn fire_timers(&mut self, now: Timestamp) {
-        if self.ring.next_timeout().is_some_and(|due| due <= now) {
-            let step = self.ring.handle_timeout(now);
-            if self.drive(step).is_err() {
-                self.store.restart();
-                self.reload_ring();
-            }
-        }
-        for id in self.groups.keys().copied().collect::<Vec<_>>() {
-            let Some(group) = self.groups.get_mut(&id) else { continue };
-            if group.next_timeout().is_some_and(|due| due <= now) {
-                let step = group.handle_timeout(now);
-                self.drive_group(id, step);
-            }
-        }
+    /// Drops a group and loads it again, as after a store failure.
+    pub fn reload(&mut self, id: GroupId) {
+        self.engine.tell(Message::Group(id, GroupMessage::Reload));
+        self.settle_locally();
     }
 
-    /// Whether nothing of it is on its way.
+    /// Stores a step that was made by hand and takes its effects.
+    ///
+    /// # Errors
+    /// The store's; the group is loaded again then.
+    pub fn drive<T>(&mut self, step: Step<T>) -> Result<T, StoreError> {
+        self.settle_locally();
+        let (set, pending) = step.into_parts();
+        let owner = GroupId(set.lineage().owner);
+        let result = self.committer.commit(&self.store, vec![set]).remove(0);
+        if std::mem::take(&mut self.crash_after_commit) || result.is_err() {
+            self.store.restart();
+            self.reload(owner);
+            return Err(result.err().unwrap_or(StoreError::Unknown));
+        }
+        let proof = result?;
+        if let Some(range) = proof.events() {
+            self.events.stored(range);
+            self.events.handled(range);
+        }
+        let released = pending.release(proof);
+        let publish = SessionMessage::Publish(owner, released.effects.transmits);
+        self.engine.tell(Message::Session(publish));
+        let view = self.find_group(owner).map(|group| Arc::new(GroupView::of(group, None)));
+        if let Some(view) = view {
+            self.note_membership(&view);
+            self.views.insert(owner, view);
+        }
+        Ok(released.reply)
+    }
+
+    /// Hands records to a group by hand; gives how many were taken.
+    pub fn handle_batch(&mut self, now: Timestamp, id: GroupId, batch: &[Record]) -> usize {
+        let step = self.group_mut(id).handle_records(now, batch);
+        self.drive(step).map_or(0, |taken| taken.count)
+    }
+
+    /// When something is due.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<Timestamp> {
+        self.engine.next_timeout()
+    }
+
+    /// Whether nothing of its own is on its way.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         let waits = |group: &Group| {
-            group.standing() == Standing::Member
+            group.standing() == conclave_core::group::Standing::Member
                 && (!group.unsettled().is_empty()
                     || group.unsettled_messages() > 0
                     || group.pending_intents().next().is_some())
         };
-        !self.waits_for_welcome
-            && self.transmits.is_empty()
-            && self.uploads.is_empty()
-            && !self.groups.values().any(waits)
+        self.outgoing.is_empty()
+            && self.handed_in.is_empty()
+            && self.engine.session().session().is_idle()
+            && !self.engine.invitations().is_busy()
+            && !self.groups().any(waits)
+    }
+
+    /// How far its Welcomes have been handled.
+    #[must_use]
+    pub fn welcomes(&self) -> (Topic, Cursor) {
+        (self.ring().topic(), self.ring().cursor())
     }
 }

@@ -19,6 +19,12 @@ impl SimEntropy {
         let parts = [world, installation, opening].map(u64::to_be_bytes);
         Self { key: prf(&[0; 32], &[&parts[0], &parts[1], &parts[2]]), drawn: 0 }
     }
+
+    /// A source of its own for one value.
+    #[must_use]
+    pub fn derive(&self, label: &str, id: &[u8]) -> Self {
+        Self { key: prf(&self.key, &[b"child", label.as_bytes(), id]), drawn: 0 }
+    }
 }
 
 impl EntropySource for SimEntropy {
@@ -29,8 +35,7 @@ impl EntropySource for SimEntropy {
     }
 
     fn child(&self, label: &str, id: &[u8]) -> Box<dyn EntropySource> {
-        let key = prf(&self.key, &[b"child", label.as_bytes(), id]);
-        Box::new(Self { key, drawn: 0 })
+        Box::new(self.derive(label, id))
     }
 }
 

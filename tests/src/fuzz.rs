@@ -85,7 +85,7 @@ fn live() -> &'static Live {
         }
         let store = world.devices[2].store.inner().snapshot();
         let installation = Arc::clone(&world.devices[2].installation);
-        let topic = world.devices[2].groups[&id].topic().clone();
+        let topic = world.devices[2].group(id).topic().clone();
         let from = world.relay.log(0, &topic).len();
         for _ in 0..2 {
             world.send(0, id, b"honest").expect("a member sends");

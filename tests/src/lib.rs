@@ -30,16 +30,14 @@
 
 pub mod account;
 pub mod chaos;
-pub mod clerk;
 pub mod conformance;
 pub mod device;
 pub mod dice;
 pub mod entropy;
 pub mod faulty_store;
-pub mod gathering;
 pub mod fuzz;
 pub mod fuzz_relay;
-pub mod net;
+// pub mod net;
 pub mod rogue;
 pub mod sim_relay;
 pub mod world;

@@ -171,6 +171,20 @@ impl SimRelay {
         self.log(device, topic).iter().find(|record| record.seq == seq).cloned()
     }
 
+    /// The identity log of an inbox, as the relay shows it.
+    #[must_use]
+    pub fn identity_log(&self, inbox: &InboxId) -> Vec<Record> {
+        let topic = Topic::Identity(*inbox);
+        let (mut log, mut head) = (Vec::<Record>::new(), Cursor::START);
+        for entry in self.identities.get(inbox).into_iter().flatten() {
+            let seq = Seq(head.seq.0 + 1);
+            let record = Record::chained(&topic, seq, head.seq, &head.hash, entry.clone());
+            head = record.cursor();
+            log.push(record);
+        }
+        log
+    }
+
     /// The body under an address.
     #[must_use]
     pub fn body(&self, address: [u8; 32]) -> Option<Vec<u8>> {

@@ -1,7 +1,8 @@
 //! The World: a whole network in one thread, with one clock and one seed.
 //!
-//! Installations run the real core over stores that fail on request; a relay orders their
-//! envelopes and lies on request. [`World::settle`] lets everything calm down;
+//! Installations run the real engine over stores that fail on request; a relay orders their
+//! envelopes and lies on request. The relay is there when the world lets a device publish
+//! ([`World::publish`]) or read ([`World::fetch`]), and silent otherwise. [`World::settle`] lets everything calm down;
 //! [`World::check`] then holds the world to what the engine promises.
 
 use std::{
@@ -10,6 +11,9 @@ use std::{
 };
 
 use conclave_core::{
+    engine::{
+        ActorId, Answer, CallAnswer, DeliveryCall, GroupRequest, InstallationRequest, Request,
+    },
     event::{Event, Rejection},
     group::{Candidate, Group, GroupConfig, Standing, StoredMessage},
     identity::{Draft, WalletKey, read_log},
@@ -18,12 +22,20 @@ use conclave_core::{
     store::{Direction, Range, Store, Table},
 };
 use conclave_proto::{
-    GroupId, InboxId, InstallationId, MessageId, Seq, Timestamp, Topic, codec::Wire, group::Policy,
+    Cursor, GroupId, InboxId, InstallationId, MessageId, Record, Seq, Timestamp, Topic,
+    codec::Wire,
+    group::Policy,
     identity::IdentityState,
+    relay::{PageLimit, TopicPage},
 };
 use ed25519_dalek::SigningKey;
 
-use crate::{account::AccountKey, device::Device, dice::Dice, sim_relay::SimRelay};
+use crate::{
+    account::AccountKey,
+    device::{Device, Run},
+    dice::Dice,
+    sim_relay::SimRelay,
+};
 
 /// A person: an inbox and the account key that founded it.
 #[derive(Debug)]
@@ -84,9 +96,8 @@ impl World {
 
     /// Publishes the key packages that wait.
     pub fn run_uploads(&mut self) {
-        let (relay, now) = (&mut self.relay, self.now);
-        for device in &mut self.devices {
-            while device.publish_one(relay, now) {}
+        for device in 0..self.devices.len() {
+            self.publish(device);
         }
     }
 
@@ -190,19 +201,28 @@ impl World {
     /// If the store fails.
     pub fn create_group(&mut self, device: usize) -> GroupId {
         let config = GroupConfig { policy: Policy::OPEN, ..GroupConfig::default() };
-        let identity = self.identity(self.person_of(device));
-        let now = self.now;
-        let device = &mut self.devices[device];
-        let entropy = device.group_entropy();
-        let installation = Arc::clone(&device.installation);
-        let step = Group::create(now, config, identity, installation, device.limits, entropy)
-            .expect("a group is made");
-        let group = device.drive(step).expect("the store works");
-        let id = group.id();
-        let start = crate::device::Membership { start: Seq(0), epoch: 0, end: None };
-        device.memberships.insert(id, vec![start]);
-        device.groups.insert(id, group);
-        id
+        let request = Request::Installation(InstallationRequest::CreateGroup(config));
+        let created = self.ask(device, request).and_then(Answer::group);
+        created.expect("the store works")
+    }
+
+    /// Lets an application on a device ask for something, and its relay's directory answer at
+    /// once; the answer, if the engine gave one that is no error. Nothing else is published or
+    /// read.
+    pub fn ask(&mut self, device: usize, request: Request) -> Option<Answer> {
+        let actor = request.actor();
+        let (relay, value) = (&self.relay, &mut self.devices[device]);
+        value.now = self.now;
+        let reply = value.submit(request);
+        loop {
+            value.run(Run::Only(actor));
+            if let Some(answer) = value.take_answer(reply) {
+                return answer.ok();
+            }
+            if !answer_directory(relay, value, actor) {
+                return None;
+            }
+        }
     }
 
     /// A person as a candidate, with the packages that the relay has now.
@@ -226,44 +246,29 @@ impl World {
 
     /// Lets a device wish to add people; whether the wish was taken.
     pub fn add(&mut self, device: usize, group: GroupId, people: &[usize]) -> bool {
-        let who = people.iter().map(|person| self.candidate(*person)).collect();
-        let now = self.now;
-        self.with_group(device, group, |value| value.add(now, who).ok()).is_some()
+        let who = people.iter().map(|person| self.people[*person].inbox).collect();
+        self.ask(device, Request::Group(group, GroupRequest::Add(who))).is_some()
     }
 
     /// Lets a device wish to remove people; whether the wish was taken.
     pub fn remove(&mut self, device: usize, group: GroupId, people: &[usize]) -> bool {
         let who = people.iter().map(|person| self.people[*person].inbox).collect();
-        let now = self.now;
-        self.with_group(device, group, |value| value.remove(now, who).ok()).is_some()
+        self.ask(device, Request::Group(group, GroupRequest::Remove(who))).is_some()
     }
 
     /// Lets a device wish to renew its keys; whether the wish was taken.
     pub fn update_keys(&mut self, device: usize, group: GroupId) -> bool {
-        let now = self.now;
-        self.with_group(device, group, |value| value.update_keys(now).ok()).is_some()
+        self.ask(device, Request::Group(group, GroupRequest::UpdateKeys)).is_some()
     }
 
     /// Lets a device send a message; its id, if it was taken.
     pub fn send(&mut self, device: usize, group: GroupId, content: &[u8]) -> Option<MessageId> {
         let key = self.key();
         let key = *key.first_chunk::<16>()?;
-        let now = self.now;
-        let content = content.to_vec();
-        let id = self.with_group(device, group, |value| value.send(now, key, content).ok())?;
+        let request = GroupRequest::Send { key, content: content.to_vec(), once: false };
+        let id = self.ask(device, Request::Group(group, request)).and_then(Answer::message)?;
         self.sent.push((device, group, id));
         Some(id)
-    }
-
-    fn with_group<T>(
-        &mut self,
-        device: usize,
-        group: GroupId,
-        verb: impl FnOnce(&mut Group) -> Option<conclave_core::step::Step<T>>,
-    ) -> Option<T> {
-        let device = self.devices.get_mut(device)?;
-        let step = verb(device.groups.get_mut(&group)?)?;
-        device.drive_group(group, step)
     }
 
     /// Some people with one device each, in one group, who have all sent a message.
@@ -284,20 +289,56 @@ impl World {
         (world, group)
     }
 
-    /// Publishes everything that a device has released.
-    pub fn publish(&mut self, device: usize) {
-        let (relay, now) = (&mut self.relay, self.now);
-        while self.devices[device].publish_one(relay, now) {}
+    /// Publishes the next thing that a device has released; `false` if there is none.
+    pub fn publish_one(&mut self, device: usize) -> bool {
+        let (relay, index) = (&mut self.relay, device);
+        let device = &mut self.devices[device];
+        device.now = self.now;
+        device.sort_wishes();
+        if let Some((actor, token, upload)) = device.outgoing.uploads.pop_front() {
+            relay.upload(&upload);
+            let head = relay.head(index, &Topic::Welcome(device.installation.id())).seq;
+            device.settle_upload(actor, token, head);
+            return true;
+        }
+        let Some(transmit) = device.transmits().pop_front() else { return false };
+        let outcome = relay.publish(index, &transmit);
+        device.settle_publish(transmit.id, outcome);
+        true
     }
 
-    /// Lets a device read everything there is for it: Welcomes, then groups.
+    /// Publishes everything that a device has released.
+    pub fn publish(&mut self, device: usize) {
+        while self.publish_one(device) {}
+    }
+
+    /// Lets a device read everything there is for it.
+    ///
+    /// # Panics
+    /// If that does not come to an end within a bound.
     pub fn fetch(&mut self, device: usize) {
-        let (relay, now) = (&self.relay, self.now);
-        let device = &mut self.devices[device];
-        while device.fetch_welcome(relay, now) {}
-        for id in device.groups.keys().copied().collect::<Vec<_>>() {
-            while device.fetch_group(relay, now, id, 64, 0) > 0 {}
+        for _ in 0..100_000 {
+            if !self.fetch_some(device, usize::MAX, 0) {
+                return;
+            }
         }
+        panic!("device {device} reads for ever:\n{}", self.report());
+    }
+
+    /// Tells a device how far its logs reach, and answers one of its calls for records: with at
+    /// most `limit` of each log, starting up to `overlap` records before the place that it asks
+    /// for. `false` if there is nothing to tell or to answer.
+    pub fn fetch_some(&mut self, device: usize, limit: usize, overlap: usize) -> bool {
+        let (relay, index) = (&self.relay, device);
+        let device = &mut self.devices[device];
+        device.now = self.now;
+        device.sort_wishes();
+        let heard = device.hear_of(|topic| relay.head(index, topic).seq);
+        device.sort_wishes();
+        let Some((actor, token, call)) = device.outgoing.calls.pop_front() else { return heard };
+        device.answer(actor, token, answer_of(relay, index, call, limit, overlap));
+        device.sort_wishes();
+        true
     }
 
     /// Publishes and reads for everybody, until nobody has anything left to do now.
@@ -306,29 +347,20 @@ impl World {
     /// If that does not happen within a bound.
     pub fn run(&mut self) {
         for _ in 0..200 {
+            let mut busy = false;
             for device in 0..self.devices.len() {
-                self.publish(device);
-                self.fetch(device);
+                while self.publish_one(device) {
+                    busy = true;
+                }
+                while self.fetch_some(device, usize::MAX, 0) {
+                    busy = true;
+                }
             }
-            if self.is_quiet() {
+            if !busy {
                 return;
             }
         }
         panic!("the world does not come to rest:\n{}", self.report());
-    }
-
-    fn is_quiet(&self) -> bool {
-        self.devices.iter().all(|device| {
-            let topic = device.ring.topic();
-            let read = device.groups.values().all(|group| {
-                group.standing() != Standing::Member
-                    || group.cursor() == self.relay.head(device.index, group.topic())
-            });
-            // A Welcome that waits for its body is no reason to go on: it waits for time.
-            let invited =
-                !self.relay.after(device.index, &topic, device.ring.cursor().seq).is_empty();
-            device.transmits.is_empty() && read && (!invited || device.waits_for_welcome)
-        })
     }
 
     /// Lets time pass and timers fire.
@@ -336,7 +368,8 @@ impl World {
         self.now = self.now.plus_ms(ms);
         let now = self.now;
         for device in &mut self.devices {
-            device.fire_timers(now);
+            device.now = now;
+            device.sort_wishes();
         }
     }
 
@@ -347,12 +380,17 @@ impl World {
     pub fn settle(&mut self) {
         for _ in 0..100 {
             self.run();
-            if self.devices.iter().all(Device::is_idle) {
+            if self.devices.iter().all(|device| self.is_settled(device)) {
                 return;
             }
             self.pass(61_000);
         }
         panic!("the world does not settle:\n{}", self.report());
+    }
+
+    fn is_settled(&self, device: &Device) -> bool {
+        let (topic, cursor) = device.welcomes();
+        device.is_idle() && cursor.seq >= self.relay.head(device.index, &topic).seq
     }
 
     /// A device's timeline of a group, in the order of the log.
@@ -385,7 +423,7 @@ impl World {
     /// Events of a device that satisfy a question.
     #[must_use]
     pub fn events(&self, device: usize, is_it: impl Fn(&Event) -> bool) -> usize {
-        self.devices[device].events.iter().filter(|event| is_it(event)).count()
+        self.devices[device].events().iter().filter(|event| is_it(event)).count()
     }
 
     /// Holds every group to its promises; see the functions it calls.
@@ -394,7 +432,7 @@ impl World {
     /// If one is broken.
     pub fn check(&self) {
         let mut groups: Vec<GroupId> =
-            self.devices.iter().flat_map(|device| device.groups.keys().copied()).collect();
+            self.devices.iter().flat_map(|device| device.groups().map(Group::id)).collect();
         groups.sort();
         groups.dedup();
         for group in groups {
@@ -408,11 +446,11 @@ impl World {
     fn check_members_agree(&self, id: GroupId) {
         let members: Vec<&Device> =
             self.devices.iter().filter(|device| is_member(device, id)).collect();
-        let Some(first) = members.first().and_then(|device| device.groups.get(&id)) else {
+        let Some(first) = members.first().and_then(|device| device.find_group(id)) else {
             return;
         };
         for device in &members {
-            let group = &device.groups[&id];
+            let group = device.group(id);
             assert_eq!(group.epoch(), first.epoch(), "epochs of {id:?}:\n{}", self.report());
             assert_eq!(
                 group.epoch_authenticator(),
@@ -496,14 +534,15 @@ impl World {
         for device in &self.devices {
             let _ = writeln!(
                 out,
-                "  device {} {:?}: {} to publish, idle: {}, waits for a Welcome: {}",
+                "  device {} {:?}: {} to publish, idle: {}, session idle: {}, invitations busy: {}",
                 device.index,
                 device.installation.id(),
-                device.transmits.len(),
+                device.outgoing.transmits.len(),
                 device.is_idle(),
-                device.waits_for_welcome,
+                device.engine.session().session().is_idle(),
+                device.engine.invitations().is_busy(),
             );
-            for group in device.groups.values() {
+            for group in device.groups() {
                 let head = self.relay.head(device.index, group.topic()).seq.0;
                 let _ = writeln!(
                     out,
@@ -515,7 +554,7 @@ impl World {
             }
             let shown =
                 std::env::var("CONCLAVE_EVENTS").ok().and_then(|n| n.parse().ok()).unwrap_or(6);
-            for event in device.events.iter().rev().take(shown) {
+            for event in device.events().iter().rev().take(shown) {
                 let _ = writeln!(out, "      {event:?}");
             }
         }
@@ -545,5 +584,65 @@ impl World {
 /// Whether a device takes part in a group as a member.
 #[must_use]
 pub fn is_member(device: &Device, id: GroupId) -> bool {
-    device.groups.get(&id).is_some_and(|group| group.standing() == Standing::Member)
+    device.find_group(id).is_some_and(|group| group.standing() == Standing::Member)
+}
+
+/// Answers one call for a directory: identity logs and key packages; `false` if there is none.
+fn answer_directory(relay: &SimRelay, device: &mut Device, of: ActorId) -> bool {
+    device.take_wishes_of(of);
+    let Some(at) = device.outgoing.calls.iter().position(|(actor, ..)| *actor == of) else {
+        return false;
+    };
+    let Some((actor, token, call)) = device.outgoing.calls.remove(at) else { return false };
+    let answer = answer_of(relay, device.index, call, usize::MAX, 0);
+    device.answer(actor, token, answer);
+    true
+}
+
+/// What the relay answers to a call.
+fn answer_of(
+    relay: &SimRelay,
+    device: usize,
+    call: DeliveryCall,
+    limit: usize,
+    overlap: usize,
+) -> CallAnswer {
+    match call {
+        DeliveryCall::Fetch { after, limit: page } => {
+            let pages = after.into_iter();
+            let pages = pages
+                .map(|(topic, cursor)| page_of(relay, device, topic, cursor, page, limit, overlap));
+            CallAnswer::Fetched(Ok(pages.collect()))
+        }
+        DeliveryCall::KeyPackages(of) => {
+            CallAnswer::KeyPackages(Ok(of.iter().map(|id| relay.package(id)).collect()))
+        }
+        DeliveryCall::Resolve(accounts) => {
+            CallAnswer::Resolved(Ok(accounts.iter().map(|_| None).collect()))
+        }
+        DeliveryCall::Publish(_) | DeliveryCall::Upload(_) => {
+            panic!("publishes and uploads are taken one by one")
+        }
+    }
+}
+
+fn page_of(
+    relay: &SimRelay,
+    device: usize,
+    topic: Topic,
+    after: Cursor,
+    page: PageLimit,
+    limit: usize,
+    overlap: usize,
+) -> TopicPage {
+    let log = match &topic {
+        Topic::Identity(inbox) => relay.identity_log(inbox),
+        Topic::Group(_) | Topic::Welcome(_) | Topic::Blob(_) => relay.log(device, &topic).to_vec(),
+    };
+    let head = log.last().map_or(Cursor::START, Record::cursor);
+    let next = log.partition_point(|record| record.seq <= after.seq);
+    let limit = limit.min(usize::try_from(page.records).unwrap_or(usize::MAX)).max(1);
+    let end = log.len().min(next.saturating_add(limit));
+    let records = log[next.saturating_sub(overlap)..end].to_vec();
+    TopicPage { topic, records, head, more: end < log.len(), signed: None }
 }

@@ -99,12 +99,12 @@ fn a_step_that_is_dropped_has_never_been() {
         world.fetch(0);
         world.publish(0);
         let before = world.devices[1].store.inner().digest_input();
-        let topic = world.devices[1].groups[&group].topic().clone();
-        let cursor = world.devices[1].groups[&group].cursor();
+        let topic = world.devices[1].group(group).topic().clone();
+        let cursor = world.devices[1].group(group).cursor();
         let batch = world.relay.after(1, &topic, cursor.seq);
         let now = world.now;
         {
-            let value = world.devices[1].groups.get_mut(&group).unwrap();
+            let value = world.devices[1].group_mut(group);
             let epoch = value.epoch();
             let preview = value.handle_records(now, &batch);
             assert!(!preview.writes().is_empty());
@@ -115,7 +115,7 @@ fn a_step_that_is_dropped_has_never_been() {
         }
         assert_eq!(world.devices[1].store.inner().digest_input(), before);
         world.devices[1].reload(group);
-        assert_eq!(world.devices[1].groups[&group].cursor(), cursor);
+        assert_eq!(world.devices[1].group(group).cursor(), cursor);
         world.devices[1].fail_next_commit(Fault::Refuse(StoreError::Full));
         world.fetch(1);
         world.settle();

@@ -53,7 +53,7 @@ fn welcomes_turn_the_ring_once_and_it_never_holds_more_than_two() {
         assert!(world.add(0, group, &[1]));
         world.settle();
         assert!(is_member(&world.devices[1], group));
-        assert!(packages(&world, 1) <= 2 && world.devices[1].ring.len() <= 2);
+        assert!(packages(&world, 1) <= 2 && world.devices[1].ring().len() <= 2);
     }
     world.check();
 }
@@ -70,13 +70,13 @@ fn a_crash_between_join_and_rotation_still_rotates() {
     let second = world.create_group(0);
     assert!(world.add(0, second, &[1]));
     world.run();
-    assert!(world.devices[1].ring.is_rotation_due());
+    assert!(world.devices[1].ring().is_rotation_due());
     world.devices[1].crash();
-    assert!(world.devices[1].ring.is_rotation_due());
+    assert!(world.devices[1].ring().is_rotation_due());
     world.pass(Limits::default().rotation_ms);
     world.settle();
     assert_ne!(world.relay.package(&world.devices[1].installation.id()).unwrap(), rotated);
-    assert!(!world.devices[1].ring.is_rotation_due());
+    assert!(!world.devices[1].ring().is_rotation_due());
 }
 
 /// S9: a Welcome to the package before the published one still opens; one to an erased package
@@ -89,7 +89,7 @@ fn a_welcome_to_the_previous_package_opens_and_to_an_erased_one_does_not() {
         let group = world.create_group(0);
         let now = world.now;
         let device = &mut world.devices[0];
-        let step = device.groups.get_mut(&group).unwrap().add(now, vec![candidate]).unwrap();
+        let step = device.group_mut(group).add(now, vec![candidate]).unwrap();
         device.drive(step).unwrap();
         world.settle();
         group
@@ -103,7 +103,7 @@ fn a_welcome_to_the_previous_package_opens_and_to_an_erased_one_does_not() {
         add(&mut world, fresh);
     }
     let late = add(&mut world, stale);
-    assert!(!world.devices[1].groups.contains_key(&late));
+    assert!(!world.devices[1].find_group(late).is_some());
     let unknown = |event: &Event| {
         matches!(event, Event::WelcomeRejected { reason: WelcomeRejection::UnknownPackage, .. })
     };
@@ -120,7 +120,7 @@ fn a_welcome_that_was_tampered_with_does_not_open() {
     world.publish(0);
     world.fetch(0);
     world.publish(0);
-    let topic: Topic = world.devices[1].ring.topic();
+    let topic: Topic = world.devices[1].ring().topic();
     let record = world.relay.cut(&topic, 0, 0).remove(0);
     let envelope = Envelope::decode(&record.payload).unwrap();
     let EnvelopeKind::Welcome(bytes) = envelope.kind.clone() else { panic!("a Welcome") };
@@ -139,9 +139,9 @@ fn a_welcome_that_was_tampered_with_does_not_open() {
         let kind = EnvelopeKind::Welcome(welcome.encode());
         world.relay.inject(&topic, Envelope { kind, ..envelope.clone() }.encode());
         world.fetch(1);
-        let last = world.devices[1].events.last();
+        let last = world.devices[1].events().pop();
         let matches =
-            matches!(last, Some(Event::WelcomeRejected { reason, .. }) if *reason == expected);
+            matches!(last, Some(Event::WelcomeRejected { reason, .. }) if reason == expected);
         assert!(matches, "{last:?} instead of {expected:?}");
     }
     world.relay.inject(&topic, record.payload);
@@ -193,7 +193,7 @@ fn an_installation_without_a_post_quantum_key_is_refused() {
     assert!(!package.is_post_quantum());
     let candidate = Candidate { packages: vec![package], ..world.candidate(1) };
     let now = world.now;
-    let value = world.devices[0].groups.get_mut(&group).unwrap();
+    let value = world.devices[0].group_mut(group);
     let refused = value.add(now, vec![candidate]);
     assert_eq!(refused.map(|_| ()).unwrap_err(), ChangeError::NotPostQuantum(id));
 }
@@ -277,7 +277,10 @@ fn nothing_printable_shows_a_secret() {
     let secret = device.installation.signing_key().to_bytes();
     let printed = format!(
         "{:?} {:?} {:?} {:?}",
-        device.installation, device.ring, device.groups, device.events
+        device.installation,
+        device.ring(),
+        device.groups().collect::<Vec<_>>(),
+        device.events()
     );
     for shown in ways_to_print(&secret[..8]).into_iter().chain(ways_to_print(b"very private")) {
         assert!(!printed.contains(&shown), "{shown}");

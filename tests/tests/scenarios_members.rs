@@ -35,17 +35,17 @@ fn trio(seed: u64) -> (World, GroupId) {
 /// goes on.
 fn all_reject(world: &mut World, group: GroupId, fault: CommitFault) {
     let expected = Rejection::InvalidCommit(fault);
-    let epoch = world.devices[0].groups[&group].epoch();
-    let state = world.devices[0].groups[&group].state().root();
+    let epoch = world.devices[0].group(group).epoch();
+    let state = world.devices[0].group(group).state().root();
     for device in 0..2 {
         world.fetch(device);
-        let last = world.devices[device].events.last();
+        let last = world.devices[device].events().pop();
         assert!(
-            matches!(last, Some(Event::Rejected { reason, .. }) if *reason == expected),
+            matches!(last, Some(Event::Rejected { reason, .. }) if reason == expected),
             "device {device}: {last:?} instead of {fault:?}"
         );
-        assert_eq!(world.devices[device].groups[&group].epoch(), epoch);
-        assert_eq!(world.devices[device].groups[&group].state().root(), state);
+        assert_eq!(world.devices[device].group(group).epoch(), epoch);
+        assert_eq!(world.devices[device].group(group).state().root(), state);
     }
     world.send(0, group, b"after it").unwrap();
     world.update_keys(1, group);
@@ -70,7 +70,7 @@ fn custom(delta: &StateDelta) -> Vec<(u16, Vec<u8>)> {
 
 /// A delta with the context that it leads to, if it applies; with the present one if it does not.
 fn delta_and_context(world: &World, group: GroupId, by: usize, change: &StateDelta) -> Evil {
-    let value = &world.devices[0].groups[&group];
+    let value = &world.devices[0].group(group);
     let inbox = world.devices[by].installation.inbox();
     let next = value.state().apply(change, &inbox, value.epoch().next());
     let context = next.map_or_else(|_| value.state().context(), |next| next.context());
@@ -198,19 +198,13 @@ fn a_commit_whose_leaves_are_not_those_of_the_roster_is_invalid_for_all() {
     let commit = rogue.commit(Evil { removes: vec![victim], ..Evil::default() });
     world.inject(group, commit);
     world.fetch(0);
-    let last = world.devices[0].events.last();
+    let last = world.devices[0].events().pop();
     let expected = Rejection::InvalidCommit(CommitFault::Leaves);
-    assert!(
-        matches!(last, Some(Event::Rejected { reason, .. }) if *reason == expected),
-        "{last:?}"
-    );
+    assert!(matches!(last, Some(Event::Rejected { reason, .. }) if reason == expected), "{last:?}");
     // The victim judges it the same way, though it removes the victim.
     world.fetch(1);
-    let last = world.devices[1].events.last();
-    assert!(
-        matches!(last, Some(Event::Rejected { reason, .. }) if *reason == expected),
-        "{last:?}"
-    );
+    let last = world.devices[1].events().pop();
+    assert!(matches!(last, Some(Event::Rejected { reason, .. }) if reason == expected), "{last:?}");
     // Another epoch: the rogue's copy would use the keys of its first commit again.
     world.update_keys(0, group);
     world.settle();
@@ -239,7 +233,7 @@ fn a_commit_without_the_right_or_with_another_root_is_invalid_for_all() {
 
     let name = SettingChange::Field(1, Some(b"a name".to_vec()));
     let rename = StateDelta { settings: vec![name], ..StateDelta::default() };
-    let mut context = world.devices[0].groups[&group].state().context();
+    let mut context = world.devices[0].group(group).state().context();
     context.root = [9; 32];
     let context = Some(context_extensions(&context).unwrap());
     let proposals = Evil { custom: custom(&rename), context, ..Evil::default() };
@@ -253,7 +247,7 @@ fn a_commit_without_the_right_or_with_another_root_is_invalid_for_all() {
 #[test]
 fn a_context_of_ones_own_is_invalid_for_all() {
     let (mut world, group) = trio(8);
-    let mut context = world.devices[0].groups[&group].state().context();
+    let mut context = world.devices[0].group(group).state().context();
     context.flags = conclave_proto::group::Flags(0);
     let extensions = Some(context_extensions(&context).unwrap());
     let alone = Evil { context: extensions, ..Evil::default() };
@@ -279,12 +273,12 @@ fn public_messages_are_refused_before_the_library_sees_them() {
     // library would look at.
     let mut message = vec![0, 1, 0, 1, 16];
     message.extend(group.0);
-    message.extend(world.devices[0].groups[&group].epoch().0.to_be_bytes());
+    message.extend(world.devices[0].group(group).epoch().0.to_be_bytes());
     message.extend([3, 0, 3]);
     let kind = EnvelopeKind::Mls(message);
     world.inject(group, Envelope { mark: Mark([1; 16]), beacon: None, kind }.encode());
     world.fetch(0);
-    let last = world.devices[0].events.last();
+    let last = world.devices[0].events().pop();
     assert!(matches!(last, Some(Event::Rejected { reason: Rejection::Malformed, .. })));
     world.settle();
     world.check();
@@ -321,12 +315,9 @@ fn removing_and_adding_one_installation_at_once_is_invalid_for_all() {
     let commit = rogue.commit(Evil { adds: vec![package], ..proposals });
     world.inject(group, commit);
     world.fetch(0);
-    let last = world.devices[0].events.last();
+    let last = world.devices[0].events().pop();
     let expected = Rejection::InvalidCommit(CommitFault::Leaves);
-    assert!(
-        matches!(last, Some(Event::Rejected { reason, .. }) if *reason == expected),
-        "{last:?}"
-    );
+    assert!(matches!(last, Some(Event::Rejected { reason, .. }) if reason == expected), "{last:?}");
     world.settle();
     world.check();
 }
@@ -347,7 +338,7 @@ fn a_removal_that_a_reader_passes_over_is_passed_over() {
         let at = world.inject(group, commit);
         world.fetch(1);
         assert!(!is_member(&world.devices[1], group), "parked");
-        assert!(!world.devices[1].groups[&group].standing().is_removed(), "not without evidence");
+        assert!(!world.devices[1].group(group).standing().is_removed(), "not without evidence");
 
         let mut read = world.relay.head(1, &topic);
         assert_eq!(read.seq, at);
@@ -376,28 +367,28 @@ fn a_removal_that_a_reader_passes_over_is_passed_over() {
 #[test]
 fn a_commit_under_another_mark_is_the_same_commit() {
     let (mut world, group) = trio(13);
-    let before = world.devices[0].groups[&group].epoch();
+    let before = world.devices[0].group(group).epoch();
     world.update_keys(0, group);
-    let commit = world.devices[0].transmits.pop_front().unwrap();
+    let commit = world.devices[0].take_released().remove(0);
     let mut envelope = Envelope::decode(&commit.payload).unwrap();
     envelope.mark = Mark([1; 16]);
     envelope.beacon = Some([2; 8]);
     world.inject(group, envelope.encode());
     world.run();
     world.check();
-    assert_eq!(world.devices[0].groups[&group].epoch(), before.next(), "the committer follows it");
+    assert_eq!(world.devices[0].group(group).epoch(), before.next(), "the committer follows it");
 
     world.send(0, group, b"withheld").unwrap();
-    let withheld = world.devices[0].transmits.pop_front().unwrap();
+    let withheld = world.devices[0].take_released().remove(0);
     let mark = Envelope::decode(&withheld.payload).unwrap().mark;
     world.update_keys(1, group);
-    let commit = world.devices[1].transmits.pop_front().unwrap();
+    let commit = world.devices[1].take_released().remove(0);
     let mut envelope = Envelope::decode(&commit.payload).unwrap();
     envelope.mark = mark;
     world.inject(group, envelope.encode());
     world.settle();
     world.check();
-    assert_eq!(world.devices[0].groups[&group].epoch(), before.next().next());
+    assert_eq!(world.devices[0].group(group).epoch(), before.next().next());
 }
 
 /// Scenario 6 and S3: a Welcome cannot name an inviter whose own log does not list the
@@ -413,7 +404,7 @@ fn a_welcome_in_somebody_elses_name_is_rejected() {
     let stranger = world.people[other].log.clone();
     world.relay.identities.insert(inbox, stranger);
     world.settle();
-    assert!(world.devices[1].groups.is_empty());
+    assert!(world.devices[1].groups().next().is_none());
     let rejected = |event: &Event| {
         use conclave_core::event::WelcomeRejection;
         matches!(event, Event::WelcomeRejected { reason: WelcomeRejection::BadInviter, .. })
@@ -446,7 +437,7 @@ fn a_proposal_by_reference_never_counts() {
         assert_eq!(rejected(Rejection::InvalidCommit(CommitFault::Mls)), 1);
         assert_eq!(rejected(Rejection::Proposal), 1);
     }
-    assert_eq!(world.devices[0].groups[&group].members().count(), 3);
+    assert_eq!(world.devices[0].group(group).members().count(), 3);
     world.send(0, group, b"after it").unwrap();
     world.settle();
     world.check();

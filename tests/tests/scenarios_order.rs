@@ -1,13 +1,19 @@
 //! The order of one sender's messages: what is late, what waits, and what it waits for.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+use std::sync::Arc;
+
 use conclave_core::{
     config::Limits,
     delivery::{PublishOutcome, Refusal, Transmit},
+    entropy::Entropy,
     event::Rejection,
+    group::{Group, GroupRecords},
+    step::Committer,
+    store::{Claim, Store},
 };
 use conclave_proto::{GroupId, MessageId, Seq};
-use conclave_testkit::world::World;
+use conclave_testkit::{entropy::SimEntropy, world::World};
 
 /// The messages of a timeline behind those that talkers begin with.
 fn shown(world: &World, device: usize, group: GroupId, talkers: usize) -> Vec<MessageId> {
@@ -21,20 +27,6 @@ fn epochs(world: &mut World, group: GroupId, count: usize) {
         world.publish(0);
         world.fetch(0);
     }
-}
-
-/// What the relay says of an envelope.
-fn answer(
-    world: &mut World,
-    device: usize,
-    group: GroupId,
-    transmit: &Transmit,
-    outcome: &PublishOutcome,
-) {
-    let now = world.now;
-    let value = world.devices[device].groups.get_mut(&group).unwrap();
-    let step = value.handle_publish(now, transmit.id, outcome);
-    world.devices[device].drive_group(group, step).unwrap();
 }
 
 /// Scenario 103, G14: of two messages on their way, the first comes too late and the second, of a
@@ -71,18 +63,14 @@ fn messages_of_one_sender_keep_their_order_when_the_first_comes_too_late() {
 fn a_message_that_is_refused_holds_up_no_other() {
     let (mut world, group) = World::of_talkers(19, 3);
     let refused = world.send(2, group, b"refused").unwrap();
-    let transmit = world.devices[2].transmits.pop_front().unwrap();
+    let transmit = world.devices[2].transmits().pop_front().unwrap();
     world.update_keys(0, group);
     world.publish(0);
     world.fetch(2);
     let second = world.send(2, group, b"second").unwrap();
-    assert!(world.devices[2].transmits.is_empty(), "it waits for the first one's place");
-    let now = world.now;
-    let outcome = PublishOutcome::Refused(Refusal::Invalid);
-    let step = world.devices[2].groups.get_mut(&group).unwrap();
-    let step = step.handle_publish(now, transmit.id, &outcome);
-    world.devices[2].drive_group(group, step).unwrap();
-    assert_eq!(world.devices[2].transmits.len(), 1, "the second goes out");
+    assert!(world.devices[2].transmits().is_empty(), "it waits for the first one's place");
+    world.devices[2].settle_publish(transmit.id, PublishOutcome::Refused(Refusal::Invalid));
+    assert_eq!(world.devices[2].transmits().len(), 1, "the second goes out");
     world.publish(2);
     world.fetch(1);
     assert_eq!(world.timeline(1, group).last().unwrap().1.id, second);
@@ -100,7 +88,7 @@ fn messages_that_come_too_late_go_out_again_in_their_order() {
     let (mut world, group) = World::of_talkers(20, 3);
     let sent: Vec<MessageId> =
         (0..6_u8).map(|number| world.send(2, group, &[number]).unwrap()).collect();
-    let transmits: Vec<Transmit> = world.devices[2].transmits.drain(..).collect();
+    let transmits: Vec<Transmit> = world.devices[2].take_released();
     let early = transmits.len() / 3;
     for transmit in &transmits[..early] {
         world.inject(group, transmit.payload.clone());
@@ -110,7 +98,7 @@ fn messages_that_come_too_late_go_out_again_in_their_order() {
         world.inject(group, transmit.payload.clone());
     }
     world.fetch(2);
-    assert!(world.devices[2].transmits.is_empty(), "the last one is still on its way");
+    assert!(world.devices[2].transmits().is_empty(), "the last one is still on its way");
     world.inject(group, transmits[5].payload.clone());
     world.settle();
     world.check();
@@ -128,13 +116,13 @@ fn what_waits_for_others_outlives_a_restart() {
     world.fetch(2);
     let second = world.send(2, group, b"second").unwrap();
     world.devices[2].reload(group);
-    assert_eq!(world.devices[2].transmits.len(), 1, "only the first is encrypted");
-    assert_eq!(world.devices[2].groups[&group].pending_intents().count(), 0);
-    let epoch = world.devices[2].groups[&group].epoch();
+    assert_eq!(world.devices[2].transmits().len(), 1, "only the first is encrypted");
+    assert_eq!(world.devices[2].group(group).pending_intents().count(), 0);
+    let epoch = world.devices[2].group(group).epoch();
     world.settle();
     world.check();
     assert_eq!(shown(&world, 1, group, 3), [first, second]);
-    assert_eq!(world.devices[2].groups[&group].epoch(), epoch, "nobody has renewed keys");
+    assert_eq!(world.devices[2].group(group).epoch(), epoch, "nobody has renewed keys");
 }
 
 /// E5: what has waited is encrypted in parts that any store takes, one after the other without
@@ -142,23 +130,42 @@ fn what_waits_for_others_outlives_a_restart() {
 #[test]
 fn what_has_waited_goes_out_in_parts() {
     let (mut world, group) = World::of_talkers(22, 3);
-    world.devices[2].limits.flush_bytes = 1;
-    world.devices[2].reload(group);
     let mut sent = vec![world.send(2, group, b"first").unwrap()];
     epochs(&mut world, group, 1);
     world.fetch(2);
     sent.extend((0..9_u8).map(|number| world.send(2, group, &[number]).unwrap()));
     world.publish(2);
-    world.fetch(2);
-    assert_eq!(world.devices[2].transmits.len(), 1, "one in the step of the first one's echo");
-    world.devices[2].reload(group);
-    assert_eq!(world.devices[2].transmits.len(), 1);
+    // From here on by hand, on a copy of the store.
+    let store = world.devices[2].store.inner().snapshot();
+    let claim = Claim([9; 16]);
+    store.claim(claim).unwrap();
+    let mut committer = Committer::new(claim);
+    let load = |number: u64| {
+        let records = GroupRecords::read(&store, group).unwrap().unwrap();
+        let entropy = Entropy::new(Box::new(SimEntropy::new(world.seed, 77, number)));
+        let installation = Arc::clone(&world.devices[2].installation);
+        let mut limits = Limits::default();
+        limits.flush_bytes = 1;
+        Group::load(&records, group, installation, limits, entropy, number).unwrap()
+    };
+    let mut copy = load(1);
+    let topic = copy.topic().clone();
+    let echo = world.relay.after(2, &topic, copy.cursor().seq);
+    let released = committer.drive(&store, copy.handle_records(world.now, &echo)).unwrap();
+    let count = released.effects.transmits.len();
+    assert_eq!(count, 1, "one in the step of the first one's echo");
+    let mut copy = load(2);
+    assert_eq!(copy.unsettled().len(), 1);
     for count in 2..=9 {
-        let due = world.devices[2].groups[&group].next_timeout().unwrap();
+        let due = copy.next_timeout().unwrap();
         assert!(due <= world.now, "at once");
-        world.pass(0);
-        assert_eq!(world.devices[2].transmits.len(), count);
+        let step = copy.handle_timeout(world.now);
+        assert_eq!(committer.drive(&store, step).unwrap().effects.transmits.len(), 1);
+        assert_eq!(copy.unsettled().len(), count);
     }
+    // An engine goes on by itself.
+    world.devices[2].limits.flush_bytes = 1;
+    world.devices[2].crash();
     world.settle();
     world.check();
     assert_eq!(shown(&world, 1, group, 3), sent);
@@ -170,17 +177,17 @@ fn what_has_waited_goes_out_in_parts() {
 fn a_message_that_was_accepted_and_lost_holds_up_no_other() {
     let (mut world, group) = World::of_talkers(23, 3);
     let lost = world.send(2, group, b"lost").unwrap();
-    let transmit = world.devices[2].transmits.pop_front().unwrap();
-    let place = Seq(world.devices[2].groups[&group].cursor().seq.0 + 2);
+    let transmit = world.devices[2].transmits().pop_front().unwrap();
+    let place = Seq(world.devices[2].group(group).cursor().seq.0 + 2);
     let accepted = PublishOutcome::Accepted { seq: place, prev: Seq(0) };
-    answer(&mut world, 2, group, &transmit, &accepted);
+    world.devices[2].settle_publish(transmit.id, accepted);
     epochs(&mut world, group, 1);
     world.fetch(2);
     let second = world.send(2, group, b"second").unwrap();
-    assert!(world.devices[2].transmits.is_empty(), "its place is still to come");
+    assert!(world.devices[2].transmits().is_empty(), "its place is still to come");
     epochs(&mut world, group, 1);
     world.fetch(2);
-    assert_eq!(world.devices[2].transmits.len(), 1, "something else is in its place");
+    assert_eq!(world.devices[2].transmits().len(), 1, "something else is in its place");
     world.publish(2);
     world.fetch(1);
     assert_eq!(shown(&world, 1, group, 3), [second]);
@@ -199,10 +206,10 @@ fn a_first_message_goes_out_although_its_commit_was_refused() {
     assert!(world.add(0, group, &[1]));
     world.settle();
     let first = world.send(1, group, b"first").unwrap();
-    let commit = world.devices[1].transmits.pop_front().unwrap();
+    let commit = world.devices[1].transmits().pop_front().unwrap();
     let refused = PublishOutcome::Refused(Refusal::Invalid);
-    answer(&mut world, 1, group, &commit, &refused);
-    assert_eq!(world.devices[1].transmits.len(), 1, "another commit");
+    world.devices[1].settle_publish(commit.id, refused);
+    assert_eq!(world.devices[1].transmits().len(), 1, "another commit");
     world.settle();
     world.check();
     assert_eq!(shown(&world, 0, group, 0), [first]);

@@ -36,7 +36,7 @@ fn everybody_commits_at_once_and_nobody_loses_a_wish() {
     world.settle();
     world.check();
     for device in 0..4 {
-        assert!(world.devices[device].groups[&group].last_path_update().is_some());
+        assert!(world.devices[device].group(group).last_path_update().is_some());
         assert!(world.events(device, done) > 0, "device {device} reports its wish");
     }
 }
@@ -56,7 +56,7 @@ fn a_person_added_twice_at_once_is_there_once() {
     assert!(world.add(1, group, &[newcomer]));
     world.settle();
     world.check();
-    assert_eq!(world.devices[0].groups[&group].members().count(), 3);
+    assert_eq!(world.devices[0].group(group).members().count(), 3);
     let already = |event: &Event| {
         matches!(event, Event::IntentSettled { outcome: IntentOutcome::AlreadySo, .. })
     };
@@ -78,9 +78,9 @@ fn a_member_removed_while_its_commit_is_out_is_removed() {
     world.send(0, group, b"evidence").unwrap();
     world.settle();
     world.check();
-    assert!(world.devices[2].groups[&group].standing().is_removed());
-    assert!(world.devices[2].groups[&group].unsettled().is_empty());
-    let topic = world.devices[newcomer].ring.topic();
+    assert!(world.devices[2].group(group).standing().is_removed());
+    assert!(world.devices[2].group(group).unsettled().is_empty());
+    let topic = world.devices[newcomer].ring().topic();
     assert!(world.relay.log(newcomer, &topic).is_empty(), "no Welcome of a losing commit");
 }
 
@@ -94,14 +94,14 @@ fn messages_of_the_next_epoch_settle_a_removal() {
     world.fetch(2);
     let parked = |event: &Event| matches!(event, Event::Parked { .. });
     assert_eq!(world.events(2, parked), 1, "not final without evidence");
-    assert!(!world.devices[2].groups[&group].standing().is_removed());
+    assert!(!world.devices[2].group(group).standing().is_removed());
     assert!(world.send(2, group, b"am I there?").is_none(), "nothing is sent meanwhile");
     world.fetch(0);
     world.send(0, group, b"one").unwrap();
     world.send(0, group, b"two").unwrap();
     world.publish(0);
     world.fetch(2);
-    assert!(world.devices[2].groups[&group].standing().is_removed());
+    assert!(world.devices[2].group(group).standing().is_removed());
     world.settle();
     world.check();
 }
@@ -115,7 +115,7 @@ fn rejoining_reads_new_epochs_only() {
     world.settle();
     let secret = world.send(0, group, b"while you were away").unwrap();
     world.settle();
-    assert!(world.devices[2].groups[&group].standing().is_removed());
+    assert!(world.devices[2].group(group).standing().is_removed());
     assert!(world.add(1, group, &[2]));
     world.settle();
     let back = world.send(0, group, b"welcome back").unwrap();
@@ -133,7 +133,7 @@ fn the_window_of_past_epochs_is_three() {
     for (late, shown_at_once) in [(3, true), (4, false)] {
         let (mut world, group) = World::of_talkers(6, 3);
         world.send(2, group, b"late").unwrap();
-        let held = world.devices[2].transmits.pop_front().unwrap();
+        let held = world.devices[2].take_released().remove(0);
         for _ in 0..late {
             world.update_keys(0, group);
             world.publish(0);
@@ -156,12 +156,12 @@ fn the_window_of_generations_is_a_thousand() {
     for (skipped, read) in [(FORWARD_GENERATIONS, true), (FORWARD_GENERATIONS + 1, false)] {
         let (mut world, group) = World::of_talkers(7, 2);
         world.devices[0].limits.unsettled = 2_000;
-        world.devices[0].reload(group);
+        world.devices[0].crash();
         for _ in 0..skipped {
             world.send(0, group, b"x").unwrap();
         }
         world.send(0, group, b"the last one").unwrap();
-        let last = world.devices[0].transmits.pop_back().unwrap();
+        let last = world.devices[0].take_released().pop().unwrap();
         world.relay.inject(&Topic::Group(group), last.payload);
         world.fetch(1);
         let far = world.rejections(1, Rejection::TooFarAhead);
@@ -322,17 +322,17 @@ fn a_path_update_comes_before_the_first_message_and_after_three_months() {
     assert!(world.add(0, group, &[1]));
     world.settle();
     let updates =
-        |world: &World, device: usize| world.devices[device].groups[&group].last_path_update();
+        |world: &World, device: usize| world.devices[device].group(group).last_path_update();
     assert_eq!(updates(&world, 1), None);
     world.send(1, group, b"first").unwrap();
-    let first = world.devices[1].transmits.front().unwrap().payload.clone();
+    let first = world.devices[1].transmits().front().unwrap().payload.clone();
     let (_, message) = conclave_proto::Envelope::decode_group(&first).unwrap();
     assert_eq!(message[4 + 17 + 8], 3, "the first thing that goes out is a commit");
     assert_eq!(updates(&world, 1), None, "and staging it is not yet an update");
     world.settle();
     let last = updates(&world, 1).expect("its own commit is applied");
     world.pass(Limits::default().path_update_ms);
-    assert!(world.devices[1].groups[&group].is_path_update_due(world.now));
+    assert!(world.devices[1].group(group).is_path_update_due(world.now));
     world.send(1, group, b"after three months").unwrap();
     world.settle();
     assert!(updates(&world, 1).unwrap() > last);
@@ -346,10 +346,10 @@ fn a_silent_member_renews_its_keys_within_a_day() {
     let group = world.create_group(0);
     assert!(world.add(0, group, &[1]));
     world.settle();
-    assert_eq!(world.devices[1].groups[&group].last_path_update(), None);
+    assert_eq!(world.devices[1].group(group).last_path_update(), None);
     world.pass(Limits::default().join_update_ms);
     world.settle();
-    assert!(world.devices[1].groups[&group].last_path_update().is_some());
+    assert!(world.devices[1].group(group).last_path_update().is_some());
     world.check();
 }
 
@@ -358,7 +358,7 @@ fn a_silent_member_renews_its_keys_within_a_day() {
 fn secrets_of_past_epochs_are_erased_after_seven_days() {
     let (mut world, group) = World::of_talkers(16, 3);
     world.send(2, group, b"a week late").unwrap();
-    let held = world.devices[2].transmits.pop_front().unwrap();
+    let held = world.devices[2].take_released().remove(0);
     world.update_keys(0, group);
     world.publish(0);
     world.fetch(1);

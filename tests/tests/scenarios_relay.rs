@@ -89,7 +89,7 @@ fn a_dropped_commit_holds_nobody_up() {
     world.update_keys(1, group);
     world.settle();
     world.check();
-    assert_eq!(world.devices[0].groups[&group].pending_intents().count(), 0);
+    assert_eq!(world.devices[0].group(group).pending_intents().count(), 0);
 }
 
 /// Scenarios 4 and 5: every envelope of an epoch is stored twice, and the whole epoch once more.
@@ -126,9 +126,9 @@ fn records_that_were_handled_before_are_passed_over() {
     let log = world.relay.log(1, &Topic::Group(group)).to_vec();
     let now = world.now;
     let device = &mut world.devices[1];
-    let before = device.events.len();
+    let before = device.events().len();
     assert_eq!(device.handle_batch(now, group, &log), log.len());
-    assert_eq!(device.events.len(), before);
+    assert_eq!(device.events().len(), before);
     world.check();
 }
 
@@ -136,7 +136,7 @@ fn records_that_were_handled_before_are_passed_over() {
 #[test]
 fn a_replayed_welcome_never_makes_a_member() {
     let (mut world, group) = trio(6);
-    let topic = world.devices[2].ring.topic();
+    let topic = world.devices[2].ring().topic();
     let welcome = world.relay.log(2, &topic)[0].payload.clone();
     let rejected =
         |world: &World| world.events(2, |event| matches!(event, Event::WelcomeRejected { .. }));
@@ -148,10 +148,10 @@ fn a_replayed_welcome_never_makes_a_member() {
     world.settle();
     world.send(0, group, b"without you").unwrap();
     world.settle();
-    assert!(world.devices[2].groups[&group].standing().is_removed());
+    assert!(world.devices[2].group(group).standing().is_removed());
     world.relay.inject(&topic, welcome.clone());
     world.settle();
-    assert!(world.devices[2].groups[&group].standing().is_removed(), "after leaving");
+    assert!(world.devices[2].group(group).standing().is_removed(), "after leaving");
     assert_eq!(rejected(&world), 2);
 
     assert!(world.add(0, group, &[2]));
@@ -173,10 +173,10 @@ fn two_histories_are_never_mixed() {
     world.update_keys(0, group);
     world.update_keys(1, group);
     world.run();
-    let epoch = |world: &World, device: usize| world.devices[device].groups[&group].epoch();
+    let epoch = |world: &World, device: usize| world.devices[device].group(group).epoch();
     assert_eq!(epoch(&world, 0), epoch(&world, 1));
     let authenticator =
-        |world: &World, device: usize| world.devices[device].groups[&group].epoch_authenticator();
+        |world: &World, device: usize| world.devices[device].group(group).epoch_authenticator();
     assert_ne!(authenticator(&world, 0), authenticator(&world, 1));
     assert_eq!(authenticator(&world, 0), authenticator(&world, 2));
 
@@ -184,7 +184,7 @@ fn two_histories_are_never_mixed() {
     world.run();
     let crossed: Vec<Record> = world.relay.log(0, &topic).to_vec();
     let now = world.now;
-    let group_of_1 = world.devices[1].groups.get_mut(&group).unwrap();
+    let group_of_1 = world.devices[1].group_mut(group);
     let cursor = group_of_1.cursor();
     let behind: Vec<Record> = crossed.into_iter().filter(|r| r.seq > cursor.seq).collect();
     let step = group_of_1.handle_records(now, &behind);
@@ -195,24 +195,24 @@ fn two_histories_are_never_mixed() {
     assert_eq!(at, behind[0].seq);
     // It waits, says so once, and sends nothing into a log that others may not see.
     let forked = |world: &World| {
-        let told = world.devices[1].events.iter().filter(|event| {
+        let told = world.devices[1].events().into_iter().filter(|event| {
             matches!(event, Event::Parked { reason: Parked::OtherHistory { .. }, .. })
         });
         told.count()
     };
-    assert_eq!(world.devices[1].groups[&group].standing(), Standing::Forked { at });
+    assert_eq!(world.devices[1].group(group).standing(), Standing::Forked { at });
     assert_eq!(forked(&world), 1);
-    let step = world.devices[1].groups.get_mut(&group).unwrap().handle_records(now, &behind);
+    let step = world.devices[1].group_mut(group).handle_records(now, &behind);
     world.devices[1].drive(step).unwrap();
     assert_eq!(forked(&world), 1);
     assert_eq!(world.send(1, group, b"to whom?"), None);
     world.devices[1].reload(group);
-    assert_eq!(world.devices[1].groups[&group].standing(), Standing::Forked { at });
+    assert_eq!(world.devices[1].group(group).standing(), Standing::Forked { at });
     // That nothing stands behind its cursor any more is enough to go on.
-    let step = world.devices[1].groups.get_mut(&group).unwrap().handle_records(now, &[]);
+    let step = world.devices[1].group_mut(group).handle_records(now, &[]);
     world.devices[1].drive(step).unwrap();
-    assert_eq!(world.devices[1].groups[&group].standing(), Standing::Member);
-    let step = world.devices[1].groups.get_mut(&group).unwrap().handle_records(now, &behind);
+    assert_eq!(world.devices[1].group(group).standing(), Standing::Member);
+    let step = world.devices[1].group_mut(group).handle_records(now, &behind);
     world.devices[1].drive(step).unwrap();
     assert_eq!(forked(&world), 2);
     // Relinked to fit this half's chain, its content still belongs to the other history.
@@ -220,19 +220,19 @@ fn two_histories_are_never_mixed() {
     assert_eq!(world.devices[1].handle_batch(now, group, &forged), forged.len());
     assert_eq!(world.rejections(1, Rejection::Undecryptable), 1);
     assert_eq!(world.timeline(1, group).len(), 3, "nothing of it is shown");
-    assert_eq!(world.devices[1].groups[&group].standing(), Standing::Member, "it goes on");
+    assert_eq!(world.devices[1].group(group).standing(), Standing::Member, "it goes on");
 }
 
 /// Scenarios 8 and 99: stored, but the relay says that it never will be. The log decides.
 #[test]
 fn a_refused_commit_that_the_log_shows_is_applied() {
     let (mut world, group) = trio(8);
-    let before = world.devices[0].groups[&group].epoch();
+    let before = world.devices[0].group(group).epoch();
     world.update_keys(0, group);
     world.relay.lie([Lie::StoredButRefused]);
     world.settle();
     world.check();
-    assert_eq!(world.devices[2].groups[&group].epoch(), before.next());
+    assert_eq!(world.devices[2].group(group).epoch(), before.next());
 }
 
 /// Scenario 8: the same for a message.
@@ -266,9 +266,9 @@ fn a_retry_after_a_lost_answer_has_one_effect() {
     world.send(0, group, b"once").unwrap();
     world.relay.lie([Lie::LoseAnswer]);
     world.publish(0);
-    let again = world.devices[0].groups[&group].unsettled();
+    let again = world.devices[0].group(group).unsettled();
     assert_eq!(again.len(), 1);
-    world.devices[0].transmits.extend(again);
+    world.devices[0].transmits().extend(again);
     world.settle();
     world.check();
     assert_eq!(world.relay.log(0, &topic).len(), before + 1);
@@ -279,21 +279,18 @@ fn a_retry_after_a_lost_answer_has_one_effect() {
 fn an_own_commit_is_applied_once_whenever_its_answer_comes() {
     for (seed, lie) in [(12, Lie::Honest), (13, Lie::LoseAnswer), (14, Lie::StoredButRefused)] {
         let (mut world, group) = trio(seed);
-        let before = world.devices[0].groups[&group].epoch();
+        let before = world.devices[0].group(group).epoch();
         world.update_keys(0, group);
-        let commit = world.devices[0].transmits.pop_front().unwrap();
+        let commit = world.devices[0].transmits().pop_front().unwrap();
         world.relay.lie([lie]);
         let outcome = world.relay.publish(0, &commit);
-        let now = world.now;
         // Before its answer: the log first.
         world.fetch(0);
-        assert_eq!(world.devices[0].groups[&group].epoch(), before.next());
-        let value = world.devices[0].groups.get_mut(&group).unwrap();
-        let step = value.handle_publish(now, commit.id, &outcome);
-        world.devices[0].drive(step).unwrap();
+        assert_eq!(world.devices[0].group(group).epoch(), before.next());
+        world.devices[0].settle_publish(commit.id, outcome);
         world.settle();
         world.check();
-        assert_eq!(world.devices[1].groups[&group].epoch(), before.next());
+        assert_eq!(world.devices[1].group(group).epoch(), before.next());
     }
 }
 
@@ -308,12 +305,12 @@ fn records_that_are_missing_are_waited_for_and_never_skipped() {
     world.publish(0);
     let log = world.relay.log(1, &topic).to_vec();
     let now = world.now;
-    let value = world.devices[1].groups.get_mut(&group).unwrap();
+    let value = world.devices[1].group_mut(group);
     let before = value.cursor();
     let step = value.handle_records(now, &log[log.len() - 1..]);
     let taken = world.devices[1].drive(step).unwrap();
     assert!(matches!(taken.parked, Some(Parked::MissingRecords { .. })));
-    assert_eq!(world.devices[1].groups[&group].cursor(), before);
+    assert_eq!(world.devices[1].group(group).cursor(), before);
     world.settle();
     world.check();
 }
@@ -344,7 +341,7 @@ fn a_removed_member_cannot_post_into_old_epochs() {
     let (mut world, group) = trio(17);
     let topic = Topic::Group(group);
     world.send(2, group, b"from the past").unwrap();
-    let held = world.devices[2].transmits.pop_front().unwrap();
+    let held = world.devices[2].take_released().remove(0);
     assert!(world.remove(0, group, &[2]));
     world.settle();
     world.relay.inject(&topic, held.payload);
@@ -389,7 +386,7 @@ fn a_welcome_whose_commit_is_not_in_the_log_is_rejected() {
     world.relay.cut(&Topic::Group(group), 0, 0);
     world.inject(group, b"another log".to_vec());
     world.fetch(1);
-    assert_eq!(world.devices[1].groups.len(), 0);
+    assert_eq!(world.devices[1].groups().count(), 0);
     let reasons = [WelcomeRejection::NotInLog];
     let seen = |reason: &WelcomeRejection| {
         world.events(1, |event| {

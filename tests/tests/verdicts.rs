@@ -81,12 +81,14 @@ fn read(
         let batch: Vec<Record> =
             world.relay.after(reader, &topic, value.cursor().seq).into_iter().collect();
         // A parked group looks at everything that is behind it.
-        let size = if value.standing().parked().is_some() { batch.len() } else { how.batch };
+        let was_parked = value.standing().parked().is_some();
+        let size = if was_parked { batch.len() } else { how.batch };
         let batch = &batch[..batch.len().min(size)];
         let step = value.handle_records(Timestamp(now), batch);
         let released = committer.drive(&store, step).unwrap();
         verdicts.extend(released.effects.events.iter().filter_map(verdict));
-        if released.reply.count == 0 && released.reply.parked.is_some_and(|_| batch.len() > 1)
+        // One that has just parked has not looked at everything behind it yet.
+        if released.reply.count == 0 && released.reply.parked.is_some() && was_parked
             || batch.is_empty()
         {
             break;

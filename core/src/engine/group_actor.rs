@@ -116,6 +116,14 @@ impl GroupActor {
         }
     }
 
+    #[cfg(feature = "internals")]
+    pub(super) fn group_mut(&mut self) -> Option<&mut Group> {
+        match &mut self.life {
+            Life::Awake(awake) => Some(&mut awake.group),
+            Life::Asleep | Life::Draining { .. } | Life::Unloadable { .. } | Life::Over(_) => None,
+        }
+    }
+
     fn take(&mut self, turn: Turn<'_>, input: Input<GroupRequest, GroupMessage>) {
         match input {
             Input::Stored { token, result } => self.sets.note(token, result),
@@ -225,7 +233,8 @@ impl GroupActor {
         let Life::Awake(awake) = &mut self.life else { return };
         if due <= turn.now && self.sets.is_empty() {
             let step = awake.group.handle_timeout(turn.now);
-            if step.is_idle() {
+            let is_due = |due| due <= turn.now;
+            if step.is_idle() && awake.group.next_timeout().is_some_and(is_due) {
                 self.timer_after = rest;
             }
             self.store_quietly(step);
@@ -279,7 +288,7 @@ impl GroupActor {
     }
 
     fn sleep(&mut self) {
-        let due = self.group().and_then(Group::next_timeout);
+        let due = self.timer();
         self.life = Life::Asleep;
         self.used = None;
         self.effects.push_back(Effect::Hide(self.id));

@@ -86,6 +86,12 @@ impl InvitationActor {
         }
     }
 
+    /// Whether a Welcome, an upload or a write set of it is on its way.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        !self.sets.is_empty() || !self.uploads.is_empty() || !matches!(self.reading, Reading::Idle)
+    }
+
     fn take(&mut self, turn: Turn<'_>, input: Input<NoRequest, InvitationMessage>) {
         match input {
             Input::Stored { token, result } => self.sets.note(token, result),
@@ -237,7 +243,7 @@ impl InvitationActor {
         }
         let step = ring.handle_timeout(turn.now);
         let is_idle = step.is_idle();
-        if is_idle {
+        if is_idle && ring.next_timeout().is_some_and(|due| due <= turn.now) {
             self.timer_after = rest;
         }
         self.store_quietly(step);

@@ -22,6 +22,23 @@ impl<A: Actor> Mailbox<A> {
         &self.actor
     }
 
+    #[cfg(feature = "internals")]
+    pub(super) const fn actor_mut(&mut self) -> &mut A {
+        &mut self.actor
+    }
+
+    #[cfg(feature = "internals")]
+    pub(super) fn take_if(
+        &mut self,
+        wanted: impl Fn(&Input<A::Request, A::Message>) -> bool,
+    ) -> Vec<Input<A::Request, A::Message>> {
+        let all = std::mem::take(&mut self.inputs);
+        let (taken, left) = all.into_iter().partition(|input| wanted(input));
+        self.inputs = left;
+        let taken: VecDeque<_> = taken;
+        taken.into()
+    }
+
     pub(super) fn put(&mut self, input: Input<A::Request, A::Message>) {
         self.inputs.push_back(input);
     }

@@ -41,7 +41,8 @@ impl std::fmt::Debug for GroupView {
 
 impl GroupView {
     /// A snapshot; what has not changed since the one before is shared with it.
-    pub(super) fn of(group: &Group, before: Option<&Self>) -> Self {
+    #[must_use]
+    pub fn of(group: &Group, before: Option<&Self>) -> Self {
         let epoch = group.epoch();
         let same = before.filter(|before| before.epoch == epoch && !group.standing().is_removed());
         let members =

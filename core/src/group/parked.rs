@@ -49,6 +49,15 @@ impl Standing {
         matches!(self, Self::Removed { .. })
     }
 
+    /// The commit that ended the membership, if it is over.
+    #[must_use]
+    pub const fn removed_at(self) -> Option<Seq> {
+        match self {
+            Self::Removed { at } => Some(at),
+            Self::Member | Self::Stuck { .. } | Self::Forked { .. } => None,
+        }
+    }
+
     /// Why the group is parked, if it is.
     #[must_use]
     pub const fn parked(self) -> Option<Parked> {
