@@ -16,13 +16,14 @@ mod print;
 mod relay;
 mod signals;
 mod signer;
+mod terminal;
 
 use std::process::ExitCode;
 
 use clap::Parser as _;
 
 use args::{Arguments, Command};
-use failure::Failure;
+use failure::{Exit, Failure};
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -34,7 +35,7 @@ fn main() -> ExitCode {
             if failure.silent {
                 // Said already.
             } else if json {
-                print::line_if_read(failure.json());
+                drop(print::json_line(&failure.json()));
             } else {
                 print::note(format_args!("error: {failure}"));
             }
@@ -46,6 +47,10 @@ fn main() -> ExitCode {
 fn run(arguments: Arguments) -> Result<(), Failure> {
     let json = arguments.json;
     match arguments.command {
+        Command::Demo(_) if arguments.data.is_some() => {
+            let text = "a demonstration has several data folders";
+            Err(Failure::new(Exit::Usage, text).hint("--dir says where they are kept."))
+        }
         Command::Demo(args) => demo::run(args, json),
         Command::Member(args) => demo::member(&args),
         Command::Relay(args) => runtime()?.block_on(relay::run(args, json)),
