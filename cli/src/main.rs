@@ -26,7 +26,11 @@ use args::{Arguments, Command};
 use failure::{Exit, Failure};
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        // Help and the version come this way as well.
+        Err(other) => return explain(&other),
+    };
     let json = arguments.json;
     log_to_stderr();
     match run(arguments) {
@@ -42,6 +46,17 @@ fn main() -> ExitCode {
             ExitCode::from(failure.exit as u8)
         }
     }
+}
+
+/// What the parser says in the place of a command.
+fn explain(said: &clap::Error) -> ExitCode {
+    let text = said.to_string();
+    if said.use_stderr() {
+        print::note(text.trim_end());
+    } else {
+        drop(print::line(text.trim_end()));
+    }
+    ExitCode::from(u8::try_from(said.exit_code()).unwrap_or(Exit::Usage as u8))
 }
 
 fn run(arguments: Arguments) -> Result<(), Failure> {

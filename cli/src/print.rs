@@ -1,5 +1,6 @@
-//! Lines for people and scripts. Nothing is printed but through here, and nothing that is printed
-//! here makes a terminal do anything ([`crate::terminal`]).
+//! Lines for people and scripts. Nothing that is printed here makes a terminal do anything
+//! ([`crate::terminal`]). Commands print in no other way, except that a demonstration draws a bar;
+//! logs hold ids and numbers, and go out as they are.
 
 use std::{
     fmt,

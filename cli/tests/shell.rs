@@ -48,9 +48,9 @@ fn what_others_write_is_shown_and_not_obeyed() {
     assert_eq!(obeyed(&line), [], "{line:?}");
 }
 
-/// S18 in spirit, scenario 153: neither do errors do what a name in them says.
+/// S18 in spirit, scenario 153: nor is a name obeyed that an error or a figure mentions.
 #[test]
-fn names_in_errors_are_shown_and_not_obeyed() {
+fn names_are_shown_and_not_obeyed() {
     let folder = Folder::new();
     let data = folder.join("\u{202e}\u{1b}[2J\u{2028}nobody");
     let output = run(&["whoami", "--data", &data]);
@@ -60,6 +60,13 @@ fn names_in_errors_are_shown_and_not_obeyed() {
     let output = run(&["whoami", "--json", "--data", &data]);
     assert!(!output.out.contains(['\u{202e}', '\u{2028}']), "{output:?}");
     assert!(output.json()[0]["error"].as_str().unwrap().contains(&data), "{output:?}");
+    let relay = Relay::start(&folder);
+    relay.init(&data, &[]);
+    let output = done(&["store", "info", "--data", &data]).out;
+    assert!(!output.contains(['\u{202e}', '\u{1b}', '\u{2028}']), "{output:?}");
+    let output = run(&["whoami\u{202e}"]);
+    assert_eq!(output.code(), 2, "{output:?}");
+    assert!(output.err.contains("whoami\\u{202e}"), "{output:?}");
 }
 
 /// Scenario 140: a group that is listed and not there, and one whose records are damaged, are named

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use conclave_testkit::dice::{for_each_seed, replay_command};
 
-/// N3: the command names this package, this test program and this test, and the part behind the
+/// E3: the command names this package, this test program and this test, and the part behind the
 /// program's name selects exactly one test.
 #[test]
 fn a_failing_seed_names_the_test_that_failed_in_any_crate() {
