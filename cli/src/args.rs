@@ -11,6 +11,9 @@ use conclave::quic::HostPort;
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Command,
+    /// The data folder, of an installation or of a relay
+    #[arg(long, global = true, value_name = "FOLDER")]
+    pub(crate) data: Option<PathBuf>,
     /// Print JSON, one object per line, for scripts
     #[arg(long, global = true)]
     pub(crate) json: bool,

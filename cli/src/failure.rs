@@ -125,6 +125,11 @@ impl From<conclave::Error> for Failure {
                 .hint(
                     "Compare --relay and --fingerprint with what the relay prints when it starts.",
                 ),
+            conclave::Error::Transport(TransportError::RelayTrouble { .. }) => {
+                let text = "the relay is there, but cannot do this for now: its disk fails, or it \
+                            has too much to do. Its operator can change that";
+                Self::new(Exit::Relay, text).hint("Nothing is wrong here; try again later.")
+            }
             conclave::Error::Transport(error) => Self::relay(error)
                 .hint("Is it running, and is --relay of `conclave init` what it prints when it starts?"),
             conclave::Error::NoPackages(_) => {

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     failure::{Exit, Failure},
     hex,
+    print::note,
 };
 
 /// See the module.
@@ -47,21 +48,40 @@ pub(crate) fn relay_address(at: HostPort, fingerprint: &str) -> Result<RelayAddr
     Ok(RelayAddress::pinned(at, fingerprint))
 }
 
+/// Makes a folder, and those above it that are missing, for its owner only where folders have
+/// owners. One that is there is left as it is, for its rights are somebody's decision: if others
+/// can get into it a warning says so, once here and not with every command.
+pub(crate) fn private_folder(path: &Path) -> Result<(), Failure> {
+    let unusable = |error: io::Error| {
+        let path = path.display();
+        Failure::new(Exit::Folder, format!("the folder {path} cannot be used: {error}"))
+    };
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path).map_err(unusable)?;
+    #[cfg(unix)]
+    {
+        let metadata = fs::metadata(path).map_err(unusable)?;
+        if std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o077 != 0 {
+            let path = path.display();
+            note(format_args!(
+                "warning: others on this machine can get into {path}; `chmod 700` keeps them out"
+            ));
+        }
+    }
+    Ok(())
+}
+
 impl Folder {
     pub(crate) fn new(path: &Path) -> Self {
         Self(path.to_path_buf())
     }
 
-    /// Makes the folder, for its owner only where folders have owners.
+    /// Makes the folder as [`private_folder`].
     pub(crate) fn create(path: &Path) -> Result<Self, Failure> {
-        let mut builder = fs::DirBuilder::new();
-        builder.recursive(true);
-        #[cfg(unix)]
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.create(path).map_err(|error| {
-            let path = path.display();
-            Failure::new(Exit::Folder, format!("the folder {path} cannot be used: {error}"))
-        })?;
+        private_folder(path)?;
         Ok(Self::new(path))
     }
 

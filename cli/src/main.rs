@@ -16,16 +16,21 @@ mod print;
 mod relay;
 mod signals;
 mod signer;
+mod terminal;
 
 use std::process::ExitCode;
 
 use clap::Parser as _;
 
 use args::{Arguments, Command};
-use failure::Failure;
+use failure::{Exit, Failure};
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        // Help and the version come this way as well.
+        Err(other) => return explain(&other),
+    };
     let json = arguments.json;
     log_to_stderr();
     match run(arguments) {
@@ -34,7 +39,7 @@ fn main() -> ExitCode {
             if failure.silent {
                 // Said already.
             } else if json {
-                print::line_if_read(failure.json());
+                drop(print::json_line(&failure.json()));
             } else {
                 print::note(format_args!("error: {failure}"));
             }
@@ -43,9 +48,24 @@ fn main() -> ExitCode {
     }
 }
 
+/// What the parser says in the place of a command.
+fn explain(said: &clap::Error) -> ExitCode {
+    let text = said.to_string();
+    if said.use_stderr() {
+        print::note(text.trim_end());
+    } else {
+        drop(print::line(text.trim_end()));
+    }
+    ExitCode::from(u8::try_from(said.exit_code()).unwrap_or(Exit::Usage as u8))
+}
+
 fn run(arguments: Arguments) -> Result<(), Failure> {
     let json = arguments.json;
     match arguments.command {
+        Command::Demo(_) if arguments.data.is_some() => {
+            let text = "a demonstration has several data folders";
+            Err(Failure::new(Exit::Usage, text).hint("--dir says where they are kept."))
+        }
         Command::Demo(args) => demo::run(args, json),
         Command::Member(args) => demo::member(&args),
         Command::Relay(args) => runtime()?.block_on(relay::run(args, json)),

@@ -1,7 +1,6 @@
 //! A relay in this process: QUIC in front, logs in a folder behind.
 
 use std::{
-    fs,
     net::SocketAddr,
     path::Path,
     sync::{
@@ -20,8 +19,9 @@ use crate::{
     args::RelayArgs,
     counting::CountingLink,
     failure::{Exit, Failure},
+    folder::private_folder,
     hex::hex,
-    print::line_if_read,
+    print::{json_line, line},
 };
 
 /// A relay that runs until it is closed.
@@ -36,7 +36,7 @@ pub(crate) struct Relay {
 impl Relay {
     /// Opens the folder, or makes it, and listens. Called inside a runtime.
     pub(crate) fn start(folder: &Path, listen: SocketAddr) -> Result<Self, Failure> {
-        fs::create_dir_all(folder).map_err(|error| unusable(folder, &error))?;
+        private_folder(folder)?;
         let certificate = certificate(&folder.join("certificate.pem"))?;
         let store = store(&folder.join("relay.redb"))?;
         let host = Host::new(Service::new(store, RelayLimits::default()), HostLimits::default());
@@ -115,24 +115,21 @@ fn store(path: &Path) -> Result<RelayStore, Failure> {
     Ok(RelayStore::start(logs)?)
 }
 
-fn unusable(folder: &Path, error: &std::io::Error) -> Failure {
-    Failure::new(Exit::Folder, format!("the folder {} cannot be used: {error}", folder.display()))
-}
-
 /// `conclave relay`: runs until somebody wants it to end.
 pub(crate) async fn run(args: RelayArgs, json: bool) -> Result<(), Failure> {
     let relay = Relay::start(&args.data, args.listen)?;
     let (address, fingerprint) = (relay.address, hex(&relay.fingerprint));
-    if json {
+    // It goes on whether or not anybody reads.
+    drop(if json {
         let address = address.to_string();
-        line_if_read(serde_json::json!({ "address": address, "fingerprint": fingerprint }));
+        json_line(&serde_json::json!({ "address": address, "fingerprint": fingerprint }))
     } else {
-        line_if_read(format_args!(
+        line(format_args!(
             "relay on {address}\ncertificate {fingerprint}\n\nClients join with:\n  \
              conclave init --relay {} --fingerprint {fingerprint}",
             as_clients_see(address)
-        ));
-    }
+        ))
+    });
     crate::signals::wanted_to_end().await;
     relay.close(FAREWELL).await;
     Ok(())

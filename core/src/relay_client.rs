@@ -22,8 +22,8 @@ use conclave_proto::{
 };
 
 pub use answers::{
-    fetch_request, heads_request, heads_result, inboxes_result, packages_result, pages_result,
-    publish_outcomes, publish_request, uploaded,
+    fetch_request, heads_request, heads_result, inboxes_result, not_stored, packages_result,
+    pages_result, publish_outcomes, publish_request, uploaded,
 };
 
 use crate::link::{
@@ -40,9 +40,13 @@ pub struct RequestId(pub u64);
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct ClientLimits {
-    /// Milliseconds that an answer may take. A relay that is silent for longer is as good as
-    /// gone, and another connection may fare better.
+    /// Milliseconds that a relay which owes an answer may be silent. One that is silent for longer
+    /// is as good as gone, and another connection may fare better.
     pub answer_ms: u64,
+    /// Milliseconds after which an answer is given up although the link moves. The default lets
+    /// the longest message (16 MiB) pass at 20 kB/s; a relay that sends some bytes now and then
+    /// cannot hold a call for longer.
+    pub answer_max_ms: u64,
     /// Requests that wait for an answer; more than the relay works on at once only wait there.
     pub requests: usize,
     /// Of the channel below.
@@ -53,6 +57,7 @@ impl Default for ClientLimits {
     fn default() -> Self {
         Self {
             answer_ms: 60_000,
+            answer_max_ms: 900_000,
             requests: conclave_proto::limits::REQUESTS_PER_CONNECTION,
             channel: ChannelLimits::default(),
         }
@@ -140,6 +145,8 @@ pub struct RelayClient {
     next: u64,
     /// In the order of asking.
     waiting: BTreeMap<RequestId, Waiting>,
+    /// Marks of the subscription that were sent and not answered, in the order of asking.
+    marks: VecDeque<(u64, Timestamp)>,
     /// When the relay said something last.
     heard: Timestamp,
     news: VecDeque<News>,
@@ -164,6 +171,7 @@ impl RelayClient {
             closed: false,
             next: 1,
             waiting: BTreeMap::new(),
+            marks: VecDeque::new(),
             heard: now,
             news: VecDeque::new(),
         };
@@ -193,11 +201,15 @@ impl RelayClient {
         Ok(id)
     }
 
-    /// Changes the subscription.
-    pub fn watch(&mut self, change: Watch) {
-        if !self.closed {
-            self.channel.send(&ToRelay::Watch(change).encode());
+    /// Changes the subscription. A mark waits for its answer as a request does.
+    pub fn watch(&mut self, now: Timestamp, change: Watch) {
+        if self.closed {
+            return;
         }
+        if let Watch::Mark(mark) = change {
+            self.marks.push_back((mark, now));
+        }
+        self.channel.send(&ToRelay::Watch(change).encode());
     }
 
     /// Bytes that wait to be sent: a driver that sees many of them should not ask for more.
@@ -252,11 +264,14 @@ impl RelayClient {
         [self.channel.next_timeout(), self.deadline()].into_iter().flatten().min()
     }
 
-    /// When the relay has been silent for too long. Whatever it says, it is there: answers to
-    /// large requests may take long on a slow link, but not without any sign of life in between.
+    /// When the connection is given up. Answers to large requests may take long on a slow link,
+    /// but not without any sign of life in between, and not for ever.
     fn deadline(&self) -> Option<Timestamp> {
-        let (_, oldest) = self.waiting.first_key_value()?;
-        Some(oldest.asked.max(self.heard).plus_ms(self.limits.answer_ms))
+        let request = self.waiting.first_key_value().map(|(_, oldest)| oldest.asked);
+        let mark = self.marks.front().map(|(_, asked)| *asked);
+        let asked = request.into_iter().chain(mark).min()?;
+        let silent = asked.max(self.heard).plus_ms(self.limits.answer_ms);
+        Some(silent.min(asked.plus_ms(self.limits.answer_max_ms)))
     }
 
     /// Time has passed.
@@ -301,6 +316,11 @@ impl RelayClient {
             Ok(ToClient::Hello(hello)) if !self.opened => self.open(hello),
             Ok(ToClient::Answer { id, answer }) if self.opened => self.answer(id, answer),
             Ok(ToClient::Delivery(delivery)) if self.opened => {
+                if let Delivery::CaughtUp(mark) = delivery
+                    && let Some(at) = self.marks.iter().position(|(asked, _)| *asked == mark)
+                {
+                    self.marks.remove(at);
+                }
                 self.news.push_back(News::Delivered(delivery));
             }
             Ok(ToClient::Goodbye(why)) => self.close(CloseReason::Goodbye(why)),
@@ -337,6 +357,7 @@ impl RelayClient {
         if core::mem::replace(&mut self.closed, true) {
             return;
         }
+        self.marks.clear();
         let waiting = core::mem::take(&mut self.waiting);
         let lost = waiting.into_keys().filter(|id| *id != HELLO);
         self.news.extend(lost.map(News::Lost));

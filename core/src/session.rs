@@ -397,15 +397,16 @@ fn trouble(error: &TransportError) -> Action {
         TransportError::Misconfigured(why) => Action::Misconfigured(why),
         TransportError::NotAdmitted => Action::Misconfigured("the relay asks for an admission"),
         TransportError::TooMuch => Action::Misconfigured("the relay takes less than this"),
-        TransportError::Unavailable { .. } | TransportError::Truncated { .. } => {
-            Action::Unreachable
-        }
+        TransportError::Unavailable { .. }
+        | TransportError::RelayTrouble { .. }
+        | TransportError::Truncated { .. } => Action::Unreachable,
     }
 }
 
 fn least_wait(error: &TransportError) -> Duration {
     match error {
-        TransportError::Unavailable { retry_after } => *retry_after,
+        TransportError::Unavailable { retry_after }
+        | TransportError::RelayTrouble { retry_after } => *retry_after,
         // Somebody has to change something, which takes longer than a retry.
         TransportError::Misconfigured(_)
         | TransportError::NotAdmitted

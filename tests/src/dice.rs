@@ -1,6 +1,11 @@
 //! Seeds: everything random in a simulation comes from one number.
 
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::{
+    env,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    path::{Path, PathBuf},
+    thread,
+};
 
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
@@ -41,17 +46,47 @@ impl Dice {
 /// # Panics
 /// As `run` does.
 pub fn for_each_seed(test: &str, count: u64, mut run: impl FnMut(u64)) {
-    let one = std::env::var("CONCLAVE_SEED").ok().and_then(|seed| seed.parse().ok());
-    let full = std::env::var("CONCLAVE_EFFORT").is_ok_and(|effort| effort == "full");
+    let one = env::var("CONCLAVE_SEED").ok().and_then(|seed| seed.parse().ok());
+    let full = env::var("CONCLAVE_EFFORT").is_ok_and(|effort| effort == "full");
     let seeds = match one {
         Some(seed) => seed..seed + 1,
         None => 0..if full { count * 10 } else { count },
     };
     for seed in seeds {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| run(seed))) {
-            eprintln!("\nseed {seed} fails; replay it with\n");
-            eprintln!("    CONCLAVE_SEED={seed} cargo test -p conclave-testkit {test}\n");
+            eprintln!(
+                "\nseed {seed} fails; replay it with\n\n    {}\n",
+                replay_command(test, seed)
+            );
             resume_unwind(panic);
         }
     }
+}
+
+/// The command that runs one seed of the calling test alone, whichever crate the test is in: cargo
+/// and the test harness say at run time which package, program and test that is.
+#[must_use]
+pub fn replay_command(test: &str, seed: u64) -> String {
+    let program = env::args_os().next().map(PathBuf::from).unwrap_or_default();
+    // The harness names the thread of a test by the test's path.
+    let path = thread::current().name().map(str::to_owned);
+    let path = path.filter(|path| path.rsplit("::").next() == Some(test));
+    let filter = path.map_or_else(|| test.to_owned(), |path| format!("{path} --exact"));
+    match env::var("CARGO_PKG_NAME") {
+        Ok(package) => {
+            let target = test_target(&program).unwrap_or_default();
+            format!("CONCLAVE_SEED={seed} cargo test -p {package}{target} -- {filter}")
+        }
+        // The program was started by hand.
+        Err(_) => format!("CONCLAVE_SEED={seed} {} {filter}", program.display()),
+    }
+}
+
+/// ` --test NAME` for the program of an integration test, which cargo calls `NAME-HASH`; `None`
+/// for tests inside a crate, which their path tells apart.
+fn test_target(program: &Path) -> Option<String> {
+    let (name, _hash) = program.file_stem()?.to_str()?.rsplit_once('-')?;
+    let tests = Path::new(&env::var_os("CARGO_MANIFEST_DIR")?).join("tests");
+    let is_there = tests.join(name).join("main.rs").exists();
+    (is_there || tests.join(name).with_extension("rs").exists()).then(|| format!(" --test {name}"))
 }

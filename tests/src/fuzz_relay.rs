@@ -140,10 +140,10 @@ impl Relay {
             3 => {
                 let topics = (0..script.byte() % 9).map(|_| (script.topic(), Seq(0)));
                 let topics = topics.collect();
-                line.client.watch(Watch::Add(topics));
+                line.client.watch(now, Watch::Add(topics));
             }
-            4 => line.client.watch(Watch::Remove(vec![script.topic()])),
-            5 => line.client.watch(Watch::Mark(script.byte().into())),
+            4 => line.client.watch(now, Watch::Remove(vec![script.topic()])),
+            5 => line.client.watch(now, Watch::Mark(script.byte().into())),
             6 => {
                 let len = usize::from(script.byte());
                 line.connection.handle_frame(now, &script.take(len));
@@ -217,8 +217,8 @@ impl Relay {
         let payload = b"an honest envelope".to_vec();
         let id = transmit_id(&topic, &payload);
         let item = Publish { topic: topic.clone(), id, expect: None, payload, write: None };
-        lines[index].client.watch(Watch::Add(vec![(topic, Seq(0))]));
-        lines[index].client.watch(Watch::Mark(7));
+        lines[index].client.watch(self.now, Watch::Add(vec![(topic, Seq(0))]));
+        lines[index].client.watch(self.now, Watch::Mark(7));
         lines[index].ask(self.now, Request::Publish(vec![item]));
         let (mut accepted, mut caught_up) = (false, false);
         for _ in 0..10 {

@@ -252,7 +252,7 @@ impl Net {
         let (request, asked) = match call {
             Call::Watch(change) => {
                 if let Some(line) = line {
-                    line.client.watch(change);
+                    line.client.watch(now, change);
                 }
                 return;
             }

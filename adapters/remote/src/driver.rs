@@ -19,7 +19,7 @@ use conclave_proto::{
 use futures_util::StreamExt;
 use tokio::{
     sync::{mpsc, oneshot},
-    time::Instant,
+    time::{Instant, timeout},
 };
 
 use crate::{
@@ -53,6 +53,8 @@ struct Connection {
     /// An earlier subscription was let go of, and the relay has not said so yet: what still comes
     /// is of that one.
     leaving: bool,
+    /// When the subscription began or brought something last.
+    delivered: Timestamp,
     /// Why the connection ended.
     closed: Option<CloseReason>,
 }
@@ -60,6 +62,8 @@ struct Connection {
 enum Mark {
     /// The subscriber's own.
     Theirs(u64),
+    /// Whether the relay still serves a subscription that brings nothing.
+    Check,
     /// Behind it nothing comes of a subscription that was let go of.
     Left,
 }
@@ -77,6 +81,16 @@ const SEND_BYTES: usize = 256 * 1024;
 /// Bytes that wait to be sent above which no further command is taken: callers then wait.
 const QUEUED_BYTES: usize = 4 * 1024 * 1024;
 
+impl Command {
+    /// Whether the caller has stopped waiting, so that nothing has to be sent for it.
+    fn is_abandoned(&self) -> bool {
+        match self {
+            Self::Ask { reply, .. } => reply.is_closed(),
+            Self::Subscribe { mailbox, .. } => mailbox.is_abandoned(),
+        }
+    }
+}
+
 impl Driver {
     pub(crate) fn new(
         connector: Arc<dyn Connector>,
@@ -88,7 +102,10 @@ impl Driver {
 
     pub(crate) async fn run(mut self) {
         while let Some(command) = self.commands.recv().await {
-            match self.connector.connect().await {
+            if command.is_abandoned() {
+                continue;
+            }
+            match self.connect().await {
                 Ok(link) => {
                     let now = self.now();
                     let client = RelayClient::new(now, link.info(), self.limits.client);
@@ -99,6 +116,7 @@ impl Driver {
                         marks: BTreeMap::new(),
                         next_mark: 0,
                         leaving: false,
+                        delivered: now,
                         closed: None,
                     };
                     self.converse(&*link, connection, command).await;
@@ -118,11 +136,16 @@ impl Driver {
         }
     }
 
+    async fn connect(&self) -> Result<Box<dyn Link>, TransportError> {
+        let patience = Duration::from_millis(self.limits.connect_ms);
+        timeout(patience, self.connector.connect()).await.unwrap_or_else(|_| Err(unavailable()))
+    }
+
     async fn converse(&mut self, link: &dyn Link, mut connection: Connection, first: Command) {
         connection.take(self.now(), first);
         let mut receiving = link.receive();
         let mut sending = None;
-        while !connection.settle() {
+        while !connection.settle(self.now()) {
             if sending.is_none() {
                 let frames = frames(&mut connection.client, self.now());
                 if !frames.is_empty() {
@@ -156,9 +179,16 @@ impl Driver {
                     None => connection.client.end(),
                 },
                 change = next_change(&mut connection.subscription), if !connection.leaving => {
-                    connection.change(change);
+                    let now = self.now();
+                    connection.change(now, change);
                 }
-                () = at(due) => { let now = self.now(); connection.client.handle_timeout(now); }
+                () = at(due) => {
+                    let now = self.now();
+                    connection.client.handle_timeout(now);
+                    if connection.check_at(&self.limits).is_some_and(|due| due <= now) {
+                        connection.mark(now, Mark::Check);
+                    }
+                }
             }
         }
         connection.end();
@@ -170,7 +200,8 @@ impl Driver {
     }
 
     fn due(&self, connection: &Connection) -> Option<Instant> {
-        let due = connection.client.next_timeout()?;
+        let check = connection.check_at(&self.limits);
+        let due = connection.client.next_timeout().into_iter().chain(check).min()?;
         Some(Instant::now() + Duration::from_millis(due.since_ms(self.now())))
     }
 }
@@ -182,7 +213,16 @@ impl Connection {
             && self.asked.len() < conclave_proto::limits::REQUESTS_PER_CONNECTION
     }
 
+    /// When to ask whether the subscription is still served.
+    fn check_at(&self, limits: &RemoteLimits) -> Option<Timestamp> {
+        let asks = self.subscription.is_some() && self.marks.is_empty();
+        asks.then(|| self.delivered.plus_ms(limits.quiet_ms))
+    }
+
     fn take(&mut self, now: Timestamp, command: Command) {
+        if command.is_abandoned() {
+            return;
+        }
         match command {
             Command::Ask { request, reply } => match self.client.request(now, request) {
                 Ok(id) => {
@@ -191,7 +231,8 @@ impl Connection {
                 Err(Busy) => give(reply, Err(unavailable())),
             },
             Command::Subscribe { changes, mailbox } => {
-                self.let_go();
+                self.let_go(now);
+                self.delivered = now;
                 let topics = BTreeSet::new();
                 self.subscription = Some(Subscription { changes, mailbox, topics });
             }
@@ -205,40 +246,41 @@ impl Connection {
         }
     }
 
-    fn change(&mut self, change: Option<Watch>) {
+    fn change(&mut self, now: Timestamp, change: Option<Watch>) {
         let Some(subscription) = &mut self.subscription else { return };
         match change {
             Some(change) => {
                 subscription.note(&change);
                 match change {
-                    Watch::Mark(mark) => self.mark(Mark::Theirs(mark)),
-                    Watch::Add(_) | Watch::Remove(_) => self.client.watch(change),
+                    Watch::Mark(mark) => self.mark(now, Mark::Theirs(mark)),
+                    Watch::Add(_) | Watch::Remove(_) => self.client.watch(now, change),
                 }
             }
-            None => self.let_go(),
+            None => self.let_go(now),
         }
     }
 
     /// Ends the present subscription, but not the connection. The next one begins when nothing
     /// more can come of this one.
-    fn let_go(&mut self) {
+    fn let_go(&mut self, now: Timestamp) {
         if let Some(subscription) = self.subscription.take() {
-            self.client.watch(Watch::Remove(subscription.topics.into_iter().collect()));
+            self.client.watch(now, Watch::Remove(subscription.topics.into_iter().collect()));
             self.marks.clear();
-            self.mark(Mark::Left);
+            self.mark(now, Mark::Left);
             self.leaving = true;
             subscription.mailbox.end(unavailable());
         }
     }
 
-    fn mark(&mut self, mark: Mark) {
+    fn mark(&mut self, now: Timestamp, mark: Mark) {
         self.next_mark += 1;
         self.marks.insert(self.next_mark, mark);
-        self.client.watch(Watch::Mark(self.next_mark));
+        self.client.watch(now, Watch::Mark(self.next_mark));
     }
 
     /// Passes on what the subscription brought, if it is what was asked for.
-    fn deliver(&mut self, delivery: Delivery) {
+    fn deliver(&mut self, now: Timestamp, delivery: Delivery) {
+        self.delivered = now;
         let delivery = match delivery {
             Delivery::CaughtUp(number) => match self.marks.remove(&number) {
                 Some(Mark::Theirs(mark)) => Delivery::CaughtUp(mark),
@@ -246,7 +288,7 @@ impl Connection {
                     self.leaving = false;
                     return;
                 }
-                None => return,
+                Some(Mark::Check) | None => return,
             },
             Delivery::Record(..) | Delivery::Head { .. } => delivery,
         };
@@ -259,19 +301,19 @@ impl Connection {
     }
 
     /// Passes on what came; whether the connection is over.
-    fn settle(&mut self) -> bool {
+    fn settle(&mut self, now: Timestamp) -> bool {
         while let Some(news) = self.client.poll() {
             match news {
                 News::Opened(_) => {}
                 News::Answered(id, answer) => self.answer(id, Some(answer)),
                 News::Lost(id) => self.answer(id, None),
-                News::Delivered(delivery) => self.deliver(delivery),
+                News::Delivered(delivery) => self.deliver(now, delivery),
                 News::Closed(reason) => self.closed = Some(reason),
             }
         }
         let abandoned = |subscription: &Subscription| subscription.mailbox.is_abandoned();
         if self.subscription.as_ref().is_some_and(abandoned) {
-            self.let_go();
+            self.let_go(now);
         }
         self.closed.is_some()
     }

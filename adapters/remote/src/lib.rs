@@ -4,6 +4,9 @@
 //! the relay protocol on it, and opens another one when it is lost. It has no opinion on when to
 //! try again: the session above it has.
 //!
+//! Every call ends, also with a relay that keeps the connection alive and answers nothing or a
+//! byte now and then: [`RemoteLimits`] says when.
+//!
 //! It runs on tokio. The protocol itself is [`conclave_core::relay_client::RelayClient`], which
 //! runs anywhere.
 //!
@@ -15,4 +18,4 @@ mod driver;
 mod mailbox;
 mod remote;
 
-pub use remote::{Connector, Remote, RemoteLimits};
+pub use remote::{Connector, LastWrite, Remote, RemoteLimits};

@@ -5,6 +5,7 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use conclave_core::delivery::{Delivery, TransportError};
@@ -60,6 +61,13 @@ impl Mailbox {
     /// Whether nobody will pull anything any more.
     pub(crate) fn is_abandoned(&self) -> bool {
         Arc::strong_count(&self.0) == 1
+    }
+}
+
+/// A driver that lets go of it without a word, as with its runtime, has ended the subscription.
+impl Drop for Mailbox {
+    fn drop(&mut self) {
+        self.end(TransportError::Unavailable { retry_after: Duration::ZERO });
     }
 }
 

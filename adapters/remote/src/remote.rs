@@ -3,6 +3,7 @@
 use std::{
     fmt,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use conclave_core::{
@@ -13,7 +14,7 @@ use conclave_core::{
     },
     link::Link,
     relay_client::{
-        ClientLimits, heads_result, inboxes_result, packages_result, pages_result,
+        ClientLimits, heads_result, inboxes_result, not_stored, packages_result, pages_result,
         publish_outcomes, publish_request, uploaded,
     },
     step::Upload,
@@ -23,7 +24,10 @@ use conclave_proto::{
     identity::Account,
     relay::{Answer, Request},
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::timeout,
+};
 
 use crate::{
     driver::{Command, Driver},
@@ -46,6 +50,17 @@ pub trait Connector: Send + Sync + 'static {
 pub struct RemoteLimits {
     /// Of each connection.
     pub client: ClientLimits,
+    /// Milliseconds that a connector may take; then the attempt has failed. Longer than the
+    /// handshakes of any transport, which have limits of their own.
+    pub connect_ms: u64,
+    /// Milliseconds after which every call has ended, whatever the relay does. A call waits to be
+    /// sent and for its answer, which takes [`ClientLimits::answer_max_ms`] at most; calls that
+    /// wait behind many others end here.
+    pub call_ms: u64,
+    /// Milliseconds without a delivery after which the relay is asked whether it still serves the
+    /// subscription; if it owes that answer for too long the subscription has ended. The question
+    /// costs one small frame each way, which is less than what keeps a QUIC connection alive.
+    pub quiet_ms: u64,
     /// Calls that wait to be sent; more callers wait for room.
     pub calls: usize,
     /// Records that a subscription holds for somebody who does not pull it.
@@ -58,6 +73,9 @@ impl Default for RemoteLimits {
     fn default() -> Self {
         Self {
             client: ClientLimits::default(),
+            connect_ms: 60_000,
+            call_ms: 1_200_000,
+            quiet_ms: 300_000,
             calls: 256,
             delivered_records: 1_024,
             delivered_bytes: 8 * 1024 * 1024,
@@ -72,7 +90,29 @@ pub struct Remote {
     commands: mpsc::Sender<Command>,
     /// The task, before it is started.
     driver: Arc<Mutex<Option<Driver>>>,
+    last_write: watch::Sender<Option<TransportError>>,
     limits: RemoteLimits,
+}
+
+/// How the last publish or upload of a [`Remote`] ended, for telling people whose trouble it is.
+/// It does not keep the connection open.
+#[derive(Clone, Debug)]
+pub struct LastWrite(watch::Receiver<Option<TransportError>>);
+
+impl LastWrite {
+    /// Why nothing was stored: [`TransportError::RelayTrouble`] if the relay said so itself.
+    /// `None` if the relay took it, and before the first write.
+    #[must_use]
+    pub fn error(&self) -> Option<TransportError> {
+        self.0.borrow().clone()
+    }
+
+    /// Waits until a later write has ended; for ever once the remote is gone.
+    pub async fn next(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending().await
+        }
+    }
 }
 
 impl fmt::Debug for Remote {
@@ -88,7 +128,14 @@ impl Remote {
     pub fn new(connector: impl Connector, limits: RemoteLimits) -> Self {
         let (commands, queue) = mpsc::channel(limits.calls.max(1));
         let driver = Driver::new(Arc::new(connector), queue, limits);
-        Self { commands, driver: Arc::new(Mutex::new(Some(driver))), limits }
+        let (last_write, _) = watch::channel(None);
+        Self { commands, driver: Arc::new(Mutex::new(Some(driver))), last_write, limits }
+    }
+
+    /// How publishes and uploads end.
+    #[must_use]
+    pub fn last_write(&self) -> LastWrite {
+        LastWrite(self.last_write.subscribe())
     }
 
     /// Starts the task, if nobody has. Called inside a runtime.
@@ -102,12 +149,31 @@ impl Remote {
     /// The answer to a request; `None` if it is lost, an error if nothing was sent.
     async fn ask(&self, request: Request) -> Result<Option<Answer>, TransportError> {
         let (reply, answer) = oneshot::channel();
-        let gone = TransportError::Unavailable { retry_after: core::time::Duration::ZERO };
         self.start();
-        if self.commands.send(Command::Ask { request, reply }).await.is_err() {
-            return Err(gone);
-        }
-        answer.await.unwrap_or(Ok(None))
+        let asking = async {
+            if self.commands.send(Command::Ask { request, reply }).await.is_err() {
+                return Err(TransportError::Unavailable { retry_after: Duration::ZERO });
+            }
+            answer.await.unwrap_or(Ok(None))
+        };
+        // Perhaps it was sent, perhaps it still waits for that.
+        timeout(self.patience(), asking).await.unwrap_or(Ok(None))
+    }
+
+    /// As [`Remote::ask`], for a request to store something.
+    async fn write(&self, request: Request) -> Result<Option<Answer>, TransportError> {
+        let result = self.ask(request).await;
+        let error = match &result {
+            Ok(Some(answer)) => not_stored(answer),
+            Ok(None) => Some(TransportError::Unavailable { retry_after: Duration::ZERO }),
+            Err(error) => Some(error.clone()),
+        };
+        self.last_write.send_replace(error);
+        result
+    }
+
+    const fn patience(&self) -> Duration {
+        Duration::from_millis(self.limits.call_ms)
     }
 }
 
@@ -115,7 +181,7 @@ impl DeliveryService for Remote {
     fn publish(&self, batch: Vec<Transmit>) -> BoxFuture<'_, Vec<PublishOutcome>> {
         Box::pin(async move {
             let count = batch.len();
-            match self.ask(publish_request(batch)).await {
+            match self.write(publish_request(batch)).await {
                 Ok(answer) => publish_outcomes(answer, count),
                 Err(error) => vec![not_sent(&error); count],
             }
@@ -146,10 +212,12 @@ impl DeliveryService for Remote {
         let remote = self.clone();
         let subscribe = async move {
             remote.start();
-            let commands = remote.commands.clone();
+            let (commands, patience) = (remote.commands.clone(), remote.patience());
             drop(remote);
-            // If the driver is gone, so is the mailbox's other end, and with it the stream.
-            let _ = commands.send(Command::Subscribe { changes, mailbox }).await;
+            // If that takes too long or the driver is gone, so is the mailbox's other end, and with
+            // it the stream.
+            let subscribing = commands.send(Command::Subscribe { changes, mailbox });
+            drop(timeout(patience, subscribing).await);
             deliveries
         };
         Box::pin(futures_util::FutureExt::flatten_stream(subscribe))
@@ -164,7 +232,7 @@ impl DeliveryService for Remote {
 
     fn upload(&self, upload: Upload) -> BoxFuture<'_, Uploaded> {
         Box::pin(async move {
-            match self.ask(Request::Upload(upload.bytes)).await {
+            match self.write(Request::Upload(upload.bytes)).await {
                 Ok(answer) => uploaded(answer),
                 Err(error) => Uploaded { outcome: not_sent(&error), welcome_head: Seq(0) },
             }
@@ -182,12 +250,13 @@ impl DeliveryService for Remote {
 /// Nothing was sent, so nothing was stored.
 fn not_sent(error: &TransportError) -> PublishOutcome {
     let retry_after = match error {
-        TransportError::Unavailable { retry_after } => *retry_after,
+        TransportError::Unavailable { retry_after }
+        | TransportError::RelayTrouble { retry_after } => *retry_after,
         TransportError::Misconfigured(_)
         | TransportError::TooMuch
         | TransportError::Truncated { .. }
         | TransportError::NotAdmitted
-        | _ => core::time::Duration::from_secs(30),
+        | _ => Duration::from_secs(30),
     };
     PublishOutcome::NotStored { retry_after }
 }

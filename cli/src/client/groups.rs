@@ -1,8 +1,10 @@
 //! Groups: making, changing and showing them.
 
+use std::sync::Arc;
+
 use conclave::{
-    GroupConfig, GroupHandle, GroupView,
-    core::{event::IntentOutcome, group::Standing},
+    Error, GroupConfig, GroupHandle, GroupView,
+    core::{event::IntentOutcome, group::Standing, store::StoreError},
     proto::group::Policy,
 };
 use serde_json::{Value, json};
@@ -79,7 +81,18 @@ fn remove(args: &MembersArgs, client: &Client) -> Result<(), Failure> {
 
 fn list(client: &Client) -> Result<(), Failure> {
     for group in client.engine.groups() {
-        let view = client.wait(group.view())?;
+        let view = match client.wait(readable(&group))? {
+            Ok(view) => view,
+            Err(error) => {
+                let id = hex(&group.id().0);
+                let why = error.to_string();
+                client.say(
+                    &json!({ "group": id, "error": why }),
+                    format!("{id}  cannot be read: {why}"),
+                )?;
+                continue;
+            }
+        };
         let line = format!(
             "{}  {}, epoch {}, {}",
             hex(&view.id.0),
@@ -90,6 +103,20 @@ fn list(client: &Client) -> Result<(), Failure> {
         client.say(&describe(&view), line)?;
     }
     Ok(())
+}
+
+/// The view of a group, or what is wrong with this group alone.
+#[allow(clippy::wildcard_enum_match_arm, reason = "errors of others grow")]
+async fn readable(group: &GroupHandle) -> Result<Result<Arc<GroupView>, Error>, Error> {
+    match group.view().await {
+        Err(error) => match error {
+            Error::UnknownGroup | Error::Load(_) | Error::Store(StoreError::Corrupt) => {
+                Ok(Err(error))
+            }
+            whole => Err(whole),
+        },
+        Ok(view) => Ok(Ok(view)),
+    }
 }
 
 fn members(args: &LookAtArgs, client: &Client) -> Result<(), Failure> {
@@ -168,7 +195,7 @@ impl Client {
                 return Err(Failure::new(Exit::Refused, text));
             }
         };
-        self.wait(group.settled())?;
+        self.wait_stored(group.settled())?;
         let view = self.wait(group.view())?;
         let epoch = view.epoch.0;
         let value = json!({ "group": hex(&view.id.0), "outcome": how, "epoch": epoch });

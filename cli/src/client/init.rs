@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use conclave::{
-    Account, AccountKey, AccountSigner as _, Engine, InboxId,
+    Account, AccountKey, AccountSigner as _, InboxId,
     core::{
         delivery::{DeliveryService as _, PageLimit},
         identity::WalletKey,
@@ -29,25 +29,26 @@ pub(crate) fn init(args: &InitArgs, json: bool) -> Result<(), Failure> {
     let folder = Folder::create(&args.client.folder.data)?;
     // The store before a key is made: perhaps another process has it.
     let store = folder.make_store()?;
-    let engine = Engine::builder().store(store).delivery(relay.clone().remote()).open()?;
-    let was_registered = engine.inbox().is_some();
+    let settings = Settings {
+        relay: args.relay.to_string(),
+        fingerprint: args.fingerprint.clone(),
+        account: String::new(),
+    };
+    let remote = relay.clone().remote();
+    let mut client = Client::over(store, remote, settings, args.client.timeout, json)?;
+    let was_registered = client.engine.inbox().is_some();
     let signer = match given {
         Some(signer) => signer,
         None => own_key(&folder, was_registered)?,
     };
     let account = signer.account().identifier();
-    let settings = Settings {
-        relay: args.relay.to_string(),
-        fingerprint: args.fingerprint.clone(),
-        account: account.clone(),
-    };
-    let client = Client::over(engine, settings, args.client.timeout, json)?;
+    client.settings.account.clone_from(&account);
     // A person may have to look for a wallet: that does not count as the relay's time.
     let registered = client.engine.register(signer, 0);
     let inbox = if args.sign_with.is_some() {
-        client.runtime.block_on(registered)?
+        client.runtime.block_on(registered).map_err(|error| client.explained(error.into()))?
     } else {
-        client.wait(registered)?
+        client.wait_stored(registered)?
     };
     // A relay that does not answer, or not for this inbox, is not remembered in the place of one
     // that did.

@@ -13,6 +13,8 @@ use conclave::{
     Engine, Error, Event, IntentId, Told, core::delivery::TransportError,
     core::event::IntentOutcome,
 };
+use conclave_remote::{LastWrite, Remote};
+use conclave_store_redb::RedbStore;
 pub(crate) use groups::{group, keys, whoami};
 pub(crate) use init::init;
 pub(crate) use store::store;
@@ -23,12 +25,13 @@ use crate::{
     args::{ClientArgs, LookArgs},
     failure::{Exit, Failure},
     folder::{Folder, Settings},
-    print::line,
+    print::{json_line, line},
 };
 
 /// An installation that is open.
 struct Client {
     engine: Engine,
+    writes: LastWrite,
     settings: Settings,
     runtime: Runtime,
     patience: Duration,
@@ -40,17 +43,25 @@ impl Client {
     fn open(args: &ClientArgs, json: bool) -> Result<Self, Failure> {
         let folder = Folder::new(&args.folder.data);
         let settings = folder.settings()?;
-        let store = folder.open_store()?;
-        let engine = Engine::builder().store(store).delivery(settings.relay()?.remote()).open()?;
-        if engine.inbox().is_none() {
+        let (store, remote) = (folder.open_store()?, settings.relay()?.remote());
+        let client = Self::over(store, remote, settings, args.timeout, json)?;
+        if client.engine.inbox().is_none() {
             return Err(Error::NotRegistered.into());
         }
-        Self::over(engine, settings, args.timeout, json)
+        Ok(client)
     }
 
-    fn over(engine: Engine, settings: Settings, timeout: u64, json: bool) -> Result<Self, Failure> {
-        let patience = Duration::from_secs(timeout);
-        Ok(Self { engine, settings, runtime: crate::runtime()?, patience, json })
+    fn over(
+        store: RedbStore,
+        remote: Remote,
+        settings: Settings,
+        timeout: u64,
+        json: bool,
+    ) -> Result<Self, Failure> {
+        let writes = remote.last_write();
+        let engine = Engine::builder().store(store).delivery(remote).open()?;
+        let (runtime, patience) = (crate::runtime()?, Duration::from_secs(timeout));
+        Ok(Self { engine, writes, settings, runtime, patience, json })
     }
 
     /// Waits, but not for ever: whatever takes long waits for the relay.
@@ -63,7 +74,50 @@ impl Client {
         answer.map_err(|_| self.too_late())?.map_err(Into::into)
     }
 
+    /// As [`Client::wait`], for what ends when the relay has stored something: no longer than until
+    /// the relay says that it will not do so in time.
+    fn wait_stored<T, E: Into<Failure>>(
+        &self,
+        call: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, Failure> {
+        let mut writes = self.writes.clone();
+        let refused = async {
+            while trouble(&writes).is_none_or(|retry_after| retry_after < self.patience) {
+                writes.next().await;
+            }
+        };
+        let limited = async {
+            tokio::select! {
+                biased;
+                answer = tokio::time::timeout(self.patience, call) => answer.ok(),
+                () = refused => None,
+            }
+        };
+        match self.runtime.block_on(limited) {
+            Some(answer) => answer.map_err(|error| self.explained(error.into())),
+            None => Err(self.too_late()),
+        }
+    }
+
+    /// A failure to reach the relay may be one to store something there.
+    fn explained(&self, failure: Failure) -> Failure {
+        let troubled = failure.exit == Exit::Relay && trouble(&self.writes).is_some();
+        if troubled { self.stores_nothing() } else { failure }
+    }
+
+    fn stores_nothing(&self) -> Failure {
+        let text = format!(
+            "the relay {} is there, but stores nothing for now: its disk is full or fails, or it \
+             has too much to do. Its operator can change that",
+            self.settings.relay
+        );
+        Failure::new(Exit::Relay, text).hint("Nothing is wrong here; try again later.")
+    }
+
     fn too_late(&self) -> Failure {
+        if trouble(&self.writes).is_some() {
+            return self.stores_nothing();
+        }
         let seconds = self.patience.as_secs();
         Failure::relay(format!("{} does not answer within {seconds} seconds", self.settings.relay))
             .hint(
@@ -108,7 +162,7 @@ impl Client {
     ) -> Result<IntentOutcome, Failure> {
         let mut events = self.engine.events(self.engine.last_event());
         let mine = self.wait(call())?;
-        self.wait(async {
+        self.wait_stored(async {
             while let Some(told) = events.next_event().await? {
                 if let Told::Event(_, Event::IntentSettled { intent, outcome, .. }) = told
                     && intent == mine
@@ -122,7 +176,16 @@ impl Client {
 
     /// Prints one answer.
     fn say(&self, value: &serde_json::Value, text: impl AsRef<str>) -> Result<(), Failure> {
-        if self.json { line(value) } else { line(text.as_ref()) }
+        if self.json { json_line(value) } else { line(text.as_ref()) }
+    }
+}
+
+/// When the relay may store something again, if it said that it does not for now.
+#[allow(clippy::wildcard_enum_match_arm, reason = "errors of others grow")]
+fn trouble(writes: &LastWrite) -> Option<Duration> {
+    match writes.error()? {
+        TransportError::RelayTrouble { retry_after } => Some(retry_after),
+        _ => None,
     }
 }
 

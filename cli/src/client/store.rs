@@ -5,7 +5,12 @@ use std::{fs, ops::ControlFlow};
 use conclave::core::store::{Direction, Range, Store as _, Table};
 use serde_json::json;
 
-use crate::{args::StoreCommand, failure::Failure, folder::Folder, print::line};
+use crate::{
+    args::StoreCommand,
+    failure::Failure,
+    folder::Folder,
+    print::{json_line, line},
+};
 
 pub(crate) fn store(command: &StoreCommand, json: bool) -> Result<(), Failure> {
     match command {
@@ -27,14 +32,14 @@ fn info(folder: &Folder, json: bool) -> Result<(), Failure> {
         total += bytes;
         let name = table.name();
         if json {
-            line(json!({ "table": name, "records": records, "bytes": bytes }))?;
+            json_line(&json!({ "table": name, "records": records, "bytes": bytes }))?;
         } else {
             line(format_args!("{name:<10} {records:>10} records {bytes:>12} bytes"))?;
         }
     }
     let file = fs::metadata(&path)?.len();
     if json {
-        line(json!({ "path": path, "bytes": total, "file_bytes": file }))
+        json_line(&json!({ "path": path, "bytes": total, "file_bytes": file }))
     } else {
         let path = path.display();
         line(format_args!("{total} bytes of keys and values, {file} bytes in {path}"))

@@ -13,12 +13,13 @@ use super::{
     Client,
     groups::counted,
     text::{event_json, event_line, message_json, message_line},
+    trouble,
 };
 use crate::{
     args::{ClientArgs, InGroupArgs, ReadArgs, SendArgs},
     failure::Failure,
     hex::hex,
-    print::{line, note},
+    print::{json_line, line, note},
     signals::wanted_to_end,
 };
 
@@ -42,7 +43,7 @@ pub(crate) fn send(args: &SendArgs, json: bool) -> Result<(), Failure> {
         failure.hint("The message is stored; it goes out the next time that the relay is reached.")
     };
     reached.map_err(stored)?;
-    client.wait(group.settled()).map_err(stored)?;
+    client.wait_stored(group.settled()).map_err(stored)?;
     let id = hex(&id.0);
     client.say(&json!({ "group": hex(&group.id().0), "id": id }), format!("sent {id}"))
 }
@@ -124,8 +125,16 @@ pub(crate) fn chat(args: &InGroupArgs, json: bool) -> Result<(), Failure> {
         let mut end = pin!(wanted_to_end());
         let mut there = client.engine.is_reachable();
         let mut change = client.engine.when_reachable(!there);
+        let mut writes = client.writes.clone();
+        let mut stores = trouble(&writes).is_none();
         loop {
             tokio::select! {
+                () = writes.next() => {
+                    let before = std::mem::replace(&mut stores, trouble(&writes).is_none());
+                    if before != stores {
+                        say_whether_it_stores(stores);
+                    }
+                }
                 changed = &mut change => {
                     changed?;
                     there = !there;
@@ -151,7 +160,7 @@ pub(crate) fn chat(args: &InGroupArgs, json: bool) -> Result<(), Failure> {
     if !client.engine.is_reachable() && client.wait(group.view())?.unsettled > 0 {
         return Err(Failure::relay("it does not answer").hint(stored));
     }
-    client.wait(group.settled()).map_err(|failure| failure.hint(stored))
+    client.wait_stored(group.settled()).map_err(|failure| failure.hint(stored))
 }
 
 /// For whoever looks at the screen; what is printed for scripts is not touched.
@@ -160,6 +169,16 @@ fn say_whether_there(there: bool) {
         "The relay is there again."
     } else {
         "The relay does not answer. What you write is stored, and goes out when it does."
+    });
+}
+
+/// As [`say_whether_there`].
+fn say_whether_it_stores(stores: bool) {
+    note(if stores {
+        "The relay stores what it gets again."
+    } else {
+        "The relay is there, but stores nothing for now: its disk is full or fails, or it has too \
+         much to do. What you write is stored here, and goes out when that has passed."
     });
 }
 
@@ -218,7 +237,7 @@ impl Client {
                     }
                 }
             }
-            other if self.json => line(event_json(other))?,
+            other if self.json => json_line(&event_json(other))?,
             other => event_line(other).into_iter().try_for_each(line)?,
         }
         Ok(())

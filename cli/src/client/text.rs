@@ -7,7 +7,10 @@ use conclave::{
 };
 use serde_json::{Value, json};
 
-use crate::hex::{hex, short};
+use crate::{
+    hex::{hex, short},
+    terminal::shown,
+};
 
 pub(super) fn message_json(group: &str, seq: Seq, message: &StoredMessage) -> Value {
     json!({
@@ -32,16 +35,10 @@ fn content(message: &StoredMessage) -> String {
     String::from_utf8_lossy(content).into_owned()
 }
 
-/// What others wrote may be anything; a terminal is not to obey it.
+/// What others wrote may be anything. A terminal does not obey it ([`shown`]), and further lines
+/// stand under the first, where no line of somebody else's begins.
 fn plain(text: &str) -> String {
-    let escape = |char: char| match char {
-        // Further lines stand under the first, where no line of somebody else's begins.
-        '\n' => "\n                 | ".chars().collect(),
-        '\t' => vec![char],
-        other if other.is_control() => other.escape_unicode().collect(),
-        other => vec![other],
-    };
-    text.chars().flat_map(escape).collect()
+    shown(text).replace('\n', "\n                 | ")
 }
 
 /// Events that are no messages, for scripts.

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     args::Accounts,
     failure::{Exit, Failure},
+    folder::private_folder,
     hex::hex,
 };
 
@@ -49,7 +50,7 @@ impl Cast {
         for (person, name, process) in installations(&cast.people) {
             let path = folder.join(&name);
             let place = if process {
-                std::fs::create_dir_all(&path)?;
+                private_folder(&path)?;
                 Place::There(Process::start(&path, relay)?)
             } else {
                 Place::Here(Box::new(Station::open(&path, relay.clone())?))

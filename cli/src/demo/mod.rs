@@ -34,8 +34,9 @@ use self::{
 use crate::{
     args::DemoArgs,
     failure::{Exit, Failure},
+    folder::private_folder,
     hex,
-    print::line,
+    print::{json_line, line},
     relay::Relay,
 };
 
@@ -75,7 +76,7 @@ pub(crate) fn run(args: DemoArgs, json: bool) -> Result<(), Failure> {
         let text = format!("the demonstration did not end within {} seconds", limit.as_secs());
         Err(Failure::new(Exit::Failed, text))
     })?;
-    let read = if json { line(serde_json::to_string(&report)?) } else { line(&report) };
+    let read = if json { json_line(&report) } else { line(&report) };
     if report.ok {
         read
     } else if json {
@@ -294,7 +295,7 @@ struct Stage {
 impl Stage {
     fn new(dir: Option<&Path>) -> Result<Self, Failure> {
         if let Some(dir) = dir {
-            fs::create_dir_all(dir)?;
+            private_folder(dir)?;
             if fs::read_dir(dir)?.next().is_some() {
                 let text = format!("the folder {} is not empty", dir.display());
                 return Err(Failure::new(Exit::Folder, text)
@@ -305,7 +306,7 @@ impl Stage {
         let random = getrandom::u32().unwrap_or_default();
         let name = format!("conclave-demo-{}-{random:08x}", std::process::id());
         let path = std::env::temp_dir().join(name);
-        fs::create_dir_all(&path)?;
+        private_folder(&path)?;
         Ok(Self { path, keep: false })
     }
 }

@@ -5,6 +5,8 @@ use std::{
     sync::Mutex,
 };
 
+use crate::terminal::shown;
+
 /// Prints, unless it is to be quiet.
 pub(crate) struct Screen {
     quiet: bool,
@@ -26,7 +28,7 @@ impl Screen {
         let mut out = std::io::stdout().lock();
         let clear = if self.bar.is_some() { CLEAR_LINE } else { "" };
         // Nobody may be looking any more.
-        drop(writeln!(out, "{clear}{}", line.as_ref()));
+        drop(writeln!(out, "{clear}{}", shown(line.as_ref())));
         self.draw(&mut out);
     }
 

@@ -47,11 +47,29 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start(args: &[&str]) -> Self {
+        let mut child = Self::command(args).stdout(Stdio::piped()).spawn().expect("it starts");
+        let out = child.stdout.take().expect("it has an output");
+        Self::of(child, out)
+    }
+
+    /// One whose lines are those of its output for errors.
+    pub(crate) fn errors_of(args: &[&str]) -> Self {
+        let command = &mut Self::command(args);
+        let command = command.stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("it starts");
+        let err = child.stderr.take().expect("it has an output for errors");
+        Self::of(child, err)
+    }
+
+    fn command(args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_conclave"));
         command.args(args).env_remove("CONCLAVE_DATA").env_remove("RUST_LOG");
-        let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().expect("the program starts");
-        let out = BufReader::new(child.stdout.take().expect("it has an output"));
+        command.stdin(Stdio::piped());
+        command
+    }
+
+    fn of(mut child: Child, out: impl std::io::Read + Send + 'static) -> Self {
+        let out = BufReader::new(out);
         let (tell, lines) = mpsc::channel();
         thread::spawn(move || {
             for line in out.lines().map_while(Result::ok) {

@@ -21,8 +21,14 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TransportError {
-    /// Not reachable or too busy: try again, here or elsewhere.
+    /// No relay was reached, or its answer did not come: try again, here or elsewhere.
     Unavailable {
+        /// Not before this has passed.
+        retry_after: Duration,
+    },
+    /// The relay was reached and answered that it cannot do this for now: its disk is full or
+    /// fails, or it has too much to do. Its operator can change that; trying again helps then.
+    RelayTrouble {
         /// Not before this has passed.
         retry_after: Duration,
     },
@@ -46,7 +52,7 @@ impl TransportError {
     #[must_use]
     pub const fn class(&self) -> Class {
         match self {
-            Self::Unavailable { .. } => Class::Transient,
+            Self::Unavailable { .. } | Self::RelayTrouble { .. } => Class::Transient,
             Self::Misconfigured(_) | Self::TooMuch | Self::NotAdmitted => Class::Permanent,
             Self::Truncated { .. } => Class::Blocked(BlockedOn::Readd),
         }
@@ -57,6 +63,7 @@ impl fmt::Display for TransportError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unavailable { .. } => f.write_str("the relay cannot be reached"),
+            Self::RelayTrouble { .. } => f.write_str("the relay is in trouble of its own"),
             Self::Misconfigured(why) => write!(f, "the relay cannot be used: {why}"),
             Self::TooMuch => f.write_str("more than one request may ask for"),
             Self::Truncated { first, .. } => write!(f, "records before {} are gone", first.0),

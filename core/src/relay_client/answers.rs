@@ -162,6 +162,34 @@ pub fn uploaded(answer: Option<Answer>) -> Uploaded {
     }
 }
 
+/// Why nothing was stored, if the relay says so itself; `None` if it stored, refused for good, or
+/// did not answer.
+#[must_use]
+pub fn not_stored(answer: &Answer) -> Option<TransportError> {
+    let published = match answer {
+        Answer::Published(outcomes) => &outcomes[..],
+        Answer::Uploaded { outcome, .. } => core::slice::from_ref(outcome),
+        Answer::Failed(Failure::Unavailable { .. }) => return Some(failed(Some(answer.clone()))),
+        Answer::Failed(_)
+        | Answer::Pages(_)
+        | Answer::Heads(_)
+        | Answer::KeyPackages(_)
+        | Answer::Inboxes(_) => return None,
+    };
+    published.iter().find_map(|published| match published {
+        Published::NotStored { retry_ms } => {
+            let retry_after = Duration::from_millis((*retry_ms).into());
+            Some(TransportError::RelayTrouble { retry_after })
+        }
+        Published::Accepted { .. }
+        | Published::Conflict { .. }
+        | Published::TooLarge { .. }
+        | Published::Invalid
+        | Published::Behind
+        | Published::Unknown => None,
+    })
+}
+
 /// The pages; `None` is a lost answer.
 ///
 /// # Errors
@@ -207,16 +235,15 @@ pub fn inboxes_result(answer: Option<Answer>) -> Result<Vec<Option<InboxId>>, Tr
 }
 
 fn failed(answer: Option<Answer>) -> TransportError {
-    let retry = |retry_after| TransportError::Unavailable { retry_after };
     match answer {
         Some(Answer::Failed(Failure::Unavailable { retry_ms })) => {
-            retry(Duration::from_millis(retry_ms.into()))
+            TransportError::RelayTrouble { retry_after: Duration::from_millis(retry_ms.into()) }
         }
         Some(Answer::Failed(Failure::TooMuch)) => TransportError::TooMuch,
         Some(Answer::Failed(Failure::NotAdmitted)) => TransportError::NotAdmitted,
         Some(Answer::Failed(Failure::Truncated { topic, first })) => {
             TransportError::Truncated { topic, first }
         }
-        Some(_) | None => retry(Duration::ZERO),
+        Some(_) | None => TransportError::Unavailable { retry_after: Duration::ZERO },
     }
 }
