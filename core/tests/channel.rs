@@ -41,6 +41,8 @@ struct Pair {
     time_ms: u64,
     clock_off_ms: i128,
     frames: usize,
+    /// Those of them with a segment, over an unreliable link.
+    segments: usize,
 }
 
 impl Pair {
@@ -57,6 +59,7 @@ impl Pair {
             time_ms: 0,
             clock_off_ms: 0,
             frames: 0,
+            segments: 0,
         }
     }
 
@@ -81,6 +84,7 @@ impl Pair {
         while let Some(frame) = self.ends[from].poll_frame(self.now()) {
             assert!(frame.len() <= self.mtu && !frame.is_empty());
             self.frames += 1;
+            self.segments += usize::from(frame[0] & 2 != 0);
             let copies = 1 + usize::from(self.roll(100) < self.weather.doubled);
             for _ in 0..copies {
                 if self.roll(100) < self.weather.lost {
@@ -519,6 +523,20 @@ fn acknowledgements_are_repeated_where_there_is_room() {
     }
     end.send(&[7; 200]);
     assert_eq!(end.poll_frame(START).unwrap()[0], 2);
+}
+
+/// Where nothing is lost no message is sent twice, whatever acknowledgements wait for.
+#[test]
+fn a_fine_link_repeats_no_message() {
+    for delay_ms in [1, 20, 200] {
+        for every_ms in [0, 3, 15, 19, 50, 1_000] {
+            let mut pair = Pair::lossy(1_200, Weather::FINE, 1);
+            pair.delay_ms = delay_ms;
+            pair.echo_times_ms(100, every_ms);
+            // Messages that wait for the window share segments.
+            assert!(pair.segments <= 200, "{} segments, every {every_ms} ms", pair.segments);
+        }
+    }
 }
 
 /// A round trip that is longer than the first wait is learned, although every segment is repeated

@@ -157,7 +157,6 @@ impl Repeating {
         if progress.segments > 0 {
             self.window = WINDOW.min(self.window.saturating_add(progress.segments));
             self.trip.start_over();
-            self.silent = 0;
             self.probes = 0;
             self.wait_again();
         }
