@@ -5,7 +5,7 @@
 //!
 //! [`fixture`] makes groups of any size of which a few members are live, [`live`] is such a
 //! member. [`messages`] times them, [`bytes`] counts what their stores are given, [`durable`] does
-//! both for a store on disk. [`relay`] is a relay behind QUIC,
+//! both for a store on disk. [`relay`] is a relay behind QUIC, [`links`] the channel beside QUIC,
 //! [`engine`] whole engines. [`bare`] and [`mls_rs_peer`] are what the engine is compared with,
 //! [`shipped`] is what a user gets.
 #![forbid(unsafe_code)]
@@ -18,6 +18,7 @@ mod disk;
 pub mod durable;
 pub mod engine;
 pub mod fixture;
+pub mod links;
 pub mod live;
 pub mod measure;
 pub mod messages;

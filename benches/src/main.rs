@@ -1,4 +1,4 @@
-//! `conclave-benches table [--json]`: prints the table of figures.
+//! `conclave-benches table [SECTION…] [--json]`: prints the table of figures, or sections of it.
 // As for the library: what goes wrong ends it, with its place.
 #![allow(clippy::expect_used)]
 
@@ -6,17 +6,19 @@ use std::{env::current_exe, path::PathBuf, process::ExitCode};
 
 use conclave_benches::{
     engine,
-    table::{Budget, Table},
+    table::{Budget, Section, Table},
 };
 use lexopt::prelude::{Long, Short, Value, ValueExt as _};
 
-const USAGE: &str = "usage: conclave-benches table [--json]";
+const USAGE: &str = "usage: conclave-benches table [messages] [peers] [storage] [relay] [engine] \
+                     [links] [product] [--json]";
 
 fn main() -> ExitCode {
     match parse() {
-        Ok(Task::Table { json }) => {
+        Ok(Task::Table { sections, json }) => {
             let program = current_exe().expect("this program has a path");
-            let table = Table::measure(Budget::full(), &program);
+            let sections = if sections.is_empty() { Section::ALL.to_vec() } else { sections };
+            let table = Table::measure_sections(&sections, Budget::full(), &program);
             if json {
                 println!("{}", table.to_json());
             } else {
@@ -38,15 +40,12 @@ fn main() -> ExitCode {
 
 enum Task {
     Table {
+        /// All if there are none.
+        sections: Vec<Section>,
         json: bool,
     },
     /// A part of the table that has a process of its own.
-    Open {
-        groups: usize,
-        file: PathBuf,
-        address: String,
-        fingerprint: String,
-    },
+    Open { groups: usize, file: PathBuf, address: String, fingerprint: String },
 }
 
 fn parse() -> Result<Task, lexopt::Error> {
@@ -54,9 +53,13 @@ fn parse() -> Result<Task, lexopt::Error> {
     let mut task = None;
     while let Some(argument) = arguments.next()? {
         match (argument, &mut task) {
-            (Long("json"), Some(Task::Table { json })) => *json = true,
+            (Long("json"), Some(Task::Table { json, .. })) => *json = true,
             (Value(command), None) if command == "table" => {
-                task = Some(Task::Table { json: false });
+                task = Some(Task::Table { sections: Vec::new(), json: false });
+            }
+            (Value(name), Some(Task::Table { sections, .. })) => {
+                let section = Section::ALL.into_iter().find(|section| name == section.name());
+                sections.push(section.ok_or("there is no such section")?);
             }
             (Value(command), None) if command == "open" => {
                 let groups = arguments.value()?.parse_with(str::parse)?;

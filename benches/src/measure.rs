@@ -64,7 +64,12 @@ impl Ratio {
         Self::of(&times)
     }
 
-    fn of(times: &[(f64, f64)]) -> Self {
+    /// Of pairs of times in microseconds, one of each repetition.
+    ///
+    /// # Panics
+    /// Without repetitions.
+    #[must_use]
+    pub fn of(times: &[(f64, f64)]) -> Self {
         let ratios = sorted(times.iter().map(|(first, second)| first / second));
         Self {
             median: median(&ratios),
@@ -83,7 +88,7 @@ impl Ratio {
     }
 }
 
-fn micros(time: Duration, units: usize) -> f64 {
+pub(crate) fn micros(time: Duration, units: usize) -> f64 {
     time.as_secs_f64() * 1e6 / units as f64
 }
 

@@ -10,12 +10,59 @@ use crate::{
         end_to_end, open_with_many_groups, two_cores_over_one, two_threads_over_one_processor,
     },
     fixture::{Fixture, Shape},
+    links::tails_over_quic,
     measure::Ratio,
     messages::{self, BATCH, Side},
     mls_rs_peer::{self, Persisting},
     relay::OverQuic,
     shipped::Product,
 };
+
+/// A part of the table that can be measured alone, in at most five minutes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Section {
+    /// What messages cost, by the size of the group and of its state.
+    Messages,
+    /// The engine beside bare OpenMLS and mls-rs.
+    Peers,
+    /// Stores on a disk.
+    Storage,
+    /// The relay over QUIC.
+    Relay,
+    /// Whole engines.
+    Engine,
+    /// Our channel beside QUIC.
+    Links,
+    /// What a user gets: crates and programs.
+    Product,
+}
+
+impl Section {
+    /// All, in the order of the table.
+    pub const ALL: [Self; 7] = [
+        Self::Messages,
+        Self::Peers,
+        Self::Storage,
+        Self::Relay,
+        Self::Engine,
+        Self::Links,
+        Self::Product,
+    ];
+
+    /// What it is called on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Messages => "messages",
+            Self::Peers => "peers",
+            Self::Storage => "storage",
+            Self::Relay => "relay",
+            Self::Engine => "engine",
+            Self::Links => "links",
+            Self::Product => "product",
+        }
+    }
+}
 
 /// How much is measured. The keys name the sizes of [`Budget::full`].
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +85,10 @@ pub struct Budget {
     pub two_groups: usize,
     /// Groups of one engine.
     pub groups: usize,
+    /// Runs of the comparison with QUIC.
+    pub link_runs: u64,
+    /// How long one of them goes on.
+    pub link_run: Duration,
     /// Whether programs are built that are not built yet.
     pub build: bool,
 }
@@ -56,6 +107,8 @@ impl Budget {
             end_to_end: 500,
             two_groups: 4_000,
             groups: 10_000,
+            link_runs: 9,
+            link_run: Duration::from_secs(15),
             build: true,
         }
     }
@@ -184,19 +237,39 @@ impl Table {
     /// process of its own.
     #[must_use]
     pub fn measure(budget: Budget, program: &Path) -> Self {
-        let Budget { large, small, repetitions, .. } = budget;
+        Self::measure_sections(&Section::ALL, budget, program)
+    }
+
+    /// Measures some sections, see [`measure`](Self::measure).
+    #[must_use]
+    pub fn measure_sections(sections: &[Section], budget: Budget, program: &Path) -> Self {
         let mut table = Self { figures: Vec::new(), besides: Vec::new() };
-        let mut small = Fixture::new(Shape::of(small));
-        table.add_growth(&mut Fixture::new(Shape::of(large)), &mut small, repetitions);
-        table.add_bytes(&bytes::count(&mut Fixture::new(Shape::of(large))));
-        table.add_bare(&mut small, repetitions);
-        table.add_mls_rs(budget, &mut small);
-        table.add_durable(budget, &mut small);
-        table.add_state(budget);
-        table.add_relay(budget);
-        table.add_engines(budget, program);
-        table.add_shipped(budget);
+        for section in sections {
+            match section {
+                Section::Messages => table.add_messages(budget),
+                Section::Peers => table.add_peers(budget),
+                Section::Storage => table.add_durable(budget),
+                Section::Relay => table.add_relay(budget),
+                Section::Engine => table.add_engines(budget, program),
+                Section::Links => table.add_links(budget),
+                Section::Product => table.add_shipped(budget),
+            }
+        }
         table
+    }
+
+    fn add_messages(&mut self, budget: Budget) {
+        let Budget { large, small, repetitions, .. } = budget;
+        let mut small = Fixture::new(Shape::of(small));
+        self.add_growth(&mut Fixture::new(Shape::of(large)), &mut small, repetitions);
+        self.add_bytes(&bytes::count(&mut Fixture::new(Shape::of(large))));
+        self.add_state(budget);
+    }
+
+    fn add_peers(&mut self, budget: Budget) {
+        let mut small = Fixture::new(Shape::of(budget.small));
+        self.add_bare(&mut small, budget.repetitions);
+        self.add_mls_rs(budget, &mut small);
     }
 
     fn add_growth(&mut self, large: &mut Fixture, small: &mut Fixture, repetitions: usize) {
@@ -259,9 +332,10 @@ impl Table {
         ));
     }
 
-    fn add_durable(&mut self, budget: Budget, small: &mut Fixture) {
+    fn add_durable(&mut self, budget: Budget) {
+        let mut small = Fixture::new(Shape::of(budget.small));
         let mut large = Fixture::new(Shape::of(budget.large));
-        let mut small = OnDisk::new(small);
+        let mut small = OnDisk::new(&mut small);
         let mut large = OnDisk::new(&mut large);
         let (few, many) = ("engine_over_mls_rs_durable_10", "engine_over_mls_rs_durable_1000");
         let sizes = [
@@ -326,6 +400,26 @@ impl Table {
             time,
             bytes,
         ]);
+    }
+
+    /// The figure is the worse of two: a group that talks, and one in which somebody does.
+    fn add_links(&mut self, budget: Budget) {
+        let intervals = [10, 100].map(Duration::from_millis);
+        let tails = tails_over_quic(budget.link_runs, budget.link_run, &intervals);
+        let key = "channel_p99_over_quic_20_loss";
+        let mut figures: Vec<Figure> = intervals
+            .into_iter()
+            .zip(tails)
+            .map(|(every, tail)| {
+                let mut figure = Figure::ratio(key, tail, Target::AtMost(1.25));
+                let _ = write!(figure.detail, ", a message every {every:?}");
+                figure
+            })
+            .collect();
+        figures.sort_by(|a, b| a.number().total_cmp(&b.number()));
+        self.figures.extend(figures.pop());
+        let besides = "channel_p99, at the other pace";
+        self.besides.extend(figures.into_iter().map(|figure| Figure { key: besides, ..figure }));
     }
 
     fn add_engines(&mut self, budget: Budget, program: &Path) {

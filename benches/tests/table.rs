@@ -13,12 +13,13 @@ use conclave_benches::{
 };
 
 /// The keys of the table.
-const KEYS: [&str; 33] = [
+const KEYS: [&str; 34] = [
     "binary_bytes",
     "binary_bytes_library",
     "bytes_per_commit_applied_1000",
     "bytes_per_message_batch64_1000",
     "bytes_per_message_single_1000",
+    "channel_p99_over_quic_20_loss",
     "crates_in_tree",
     "crates_in_tree_library",
     "end_to_end_ms_p50",
@@ -124,6 +125,8 @@ fn the_table_has_exactly_its_keys() {
         end_to_end: 20,
         two_groups: 50,
         groups: 20,
+        link_runs: 1,
+        link_run: Duration::from_millis(500),
         build: false,
     };
     let program = Path::new(env!("CARGO_BIN_EXE_conclave-benches"));

@@ -41,6 +41,8 @@ struct Pair {
     time_ms: u64,
     clock_off_ms: i128,
     frames: usize,
+    /// Those of them with a segment, over an unreliable link.
+    segments: usize,
 }
 
 impl Pair {
@@ -57,6 +59,7 @@ impl Pair {
             time_ms: 0,
             clock_off_ms: 0,
             frames: 0,
+            segments: 0,
         }
     }
 
@@ -81,6 +84,7 @@ impl Pair {
         while let Some(frame) = self.ends[from].poll_frame(self.now()) {
             assert!(frame.len() <= self.mtu && !frame.is_empty());
             self.frames += 1;
+            self.segments += usize::from(frame[0] & 2 != 0);
             let copies = 1 + usize::from(self.roll(100) < self.weather.doubled);
             for _ in 0..copies {
                 if self.roll(100) < self.weather.lost {
@@ -93,23 +97,20 @@ impl Pair {
         }
     }
 
-    /// Passes everything that is due and moves on to the next moment at which something is.
-    /// False once nothing will ever happen again.
-    fn turn(&mut self) -> Result<bool, ChannelFault> {
+    /// The next moment at which something is due, after everything was sent that can be.
+    fn next_ms(&mut self) -> Option<u64> {
         for from in [0, 1] {
             self.send_out(from);
         }
-        let mut next = None::<u64>;
-        for (at_ms, _) in self.air.iter().flatten() {
-            next = Some(next.map_or(*at_ms, |next| next.min(*at_ms)));
-        }
-        for end in &self.ends {
-            if let Some(timeout) = end.next_timeout() {
-                let at_ms = self.time_ms + timeout.since_ms(self.now());
-                next = Some(next.map_or(at_ms, |next| next.min(at_ms)));
-            }
-        }
-        let Some(next) = next else { return Ok(false) };
+        let arrivals = self.air.iter().flatten().map(|(at_ms, _)| *at_ms);
+        let timeouts = self.ends.iter().filter_map(Channel::next_timeout);
+        arrivals.chain(timeouts.map(|at| self.time_ms + at.since_ms(self.now()))).min()
+    }
+
+    /// Passes everything that is due and moves on to the next moment at which something is.
+    /// False once nothing will ever happen again.
+    fn turn(&mut self) -> Result<bool, ChannelFault> {
+        let Some(next) = self.next_ms() else { return Ok(false) };
         self.time_ms = self.time_ms.max(next);
         for from in [0, 1] {
             let (due, later) =
@@ -130,6 +131,35 @@ impl Pair {
     fn settle(&mut self) {
         while self.turn().unwrap() {}
         assert_eq!(self.ends[0].queued_bytes() + self.ends[1].queued_bytes(), 0);
+    }
+
+    /// Lets the second end echo messages, each sent by the first so many milliseconds after the
+    /// one before, or, with 0, after its echo. The times from a message to its echo, sorted.
+    fn echo_times_ms(&mut self, messages: usize, every_ms: u64) -> Vec<u64> {
+        let (mut sent_at_ms, mut times_ms) = (Vec::new(), Vec::new());
+        while times_ms.len() < messages {
+            let due_ms = match every_ms {
+                0 if sent_at_ms.len() > times_ms.len() => u64::MAX,
+                0 => self.time_ms,
+                every_ms => every_ms * sent_at_ms.len() as u64,
+            };
+            if sent_at_ms.len() < messages && self.next_ms().is_none_or(|next| next >= due_ms) {
+                self.time_ms = due_ms;
+                self.ends[0].send(&[7; 200]);
+                sent_at_ms.push(due_ms);
+            } else {
+                self.turn().unwrap();
+            }
+            for echo in self.got[1].drain(..) {
+                self.ends[1].send(&echo);
+            }
+            let echoes = self.got[0].drain(..).count();
+            for _ in 0..echoes {
+                times_ms.push(self.time_ms - sent_at_ms[times_ms.len()]);
+            }
+        }
+        times_ms.sort_unstable();
+        times_ms
     }
 
     fn carries(&mut self, there: &[Vec<u8>], back: &[Vec<u8>]) {
@@ -380,4 +410,177 @@ fn messages_before_a_fault_are_kept() {
     assert_eq!(cut, Err(ChannelFault::MessageTooLong { max }));
     assert_eq!(end.poll_message(), Some(vec![7, 7]));
     assert_eq!(end.poll_message(), None);
+}
+
+/// Scenario 146: the back-off starts over as soon as something new is acknowledged, also when
+/// only repeats were sent and the acknowledgement measures nothing.
+#[test]
+fn the_back_off_starts_over_when_something_new_is_acknowledged() {
+    let mut end = Channel::new(LinkInfo { mtu: 64, reliable: false }, ChannelLimits::default());
+    let mut now = START;
+    let send = |end: &mut Channel, now| {
+        end.send(b"one segment");
+        assert!(end.poll_frame(now).is_some());
+        end.next_timeout().unwrap().since_ms(now)
+    };
+    for acknowledged in 1..=8 {
+        send(&mut end, now);
+        now = now.plus_ms(30);
+        end.handle_frame(now, &[1, acknowledged, 0]).unwrap();
+    }
+    let wait_ms = send(&mut end, now);
+    for _ in 0..5 {
+        now = end.next_timeout().unwrap();
+        end.handle_timeout(now).unwrap();
+        while end.poll_frame(now).is_some() {}
+    }
+    assert!(end.next_timeout().unwrap().since_ms(now) >= 32 * wait_ms);
+    end.handle_frame(now.plus_ms(30), &[1, 9, 0]).unwrap();
+    assert_eq!(send(&mut end, now.plus_ms(30)), wait_ms);
+}
+
+/// Scenario 146: where a fifth of all frames is lost each way, 99 of 100 echoes are back within a
+/// stated number of round trips of 40 ms, whether messages come steadily or one at a time.
+#[test]
+fn the_tail_at_20_percent_loss_is_a_few_round_trips() {
+    for (every_ms, trips_max) in [(5, 12), (20, 12), (200, 12), (0, 12)] {
+        let tails = (1..=20).map(|seed| {
+            let weather = Weather { lost: 20, ..Weather::FINE };
+            let mut pair = Pair::lossy(1_200, weather, seed * 0x9E37_79B9);
+            pair.delay_ms = 20;
+            let times_ms = pair.echo_times_ms(1_000, every_ms);
+            times_ms[990]
+        });
+        let mut tails: Vec<u64> = tails.collect();
+        tails.sort_unstable();
+        assert!(tails[19] <= trips_max * 40, "every {every_ms} ms: {tails:?}");
+    }
+}
+
+/// An end that knows its round trip, and the number of its next segment.
+fn experienced(trip_ms: u64) -> (Channel, Timestamp, u8) {
+    let mut end = Channel::new(LinkInfo { mtu: 64, reliable: false }, ChannelLimits::default());
+    let mut now = START;
+    for acknowledged in 1..=8 {
+        end.send(b"one segment");
+        assert!(end.poll_frame(now).is_some());
+        now = now.plus_ms(trip_ms);
+        end.handle_frame(now, &[1, acknowledged, 0]).unwrap();
+    }
+    (end, now, 8)
+}
+
+/// Scenario 146: what was sent a quarter of a round trip before something that arrived is sent
+/// again at once; what was sent just before it gets that quarter.
+#[test]
+fn a_segment_is_repeated_when_a_later_one_has_arrived() {
+    for (apart_ms, patience_ms) in [(20, 0), (4, 6), (0, 10)] {
+        let (mut end, now, first) = experienced(40);
+        end.send(b"lost");
+        let lost = end.poll_frame(now).unwrap();
+        end.send(b"arrives");
+        end.poll_frame(now.plus_ms(apart_ms)).unwrap();
+        let now = now.plus_ms(apart_ms + 40);
+        end.handle_frame(now, &[1, first, 1, 1]).unwrap();
+        if patience_ms > 0 {
+            assert_eq!(end.poll_frame(now), None);
+            assert_eq!(end.next_timeout(), Some(now.plus_ms(patience_ms)));
+        }
+        end.handle_timeout(now.plus_ms(patience_ms)).unwrap();
+        assert_eq!(end.poll_frame(now.plus_ms(patience_ms)), Some(lost));
+    }
+}
+
+/// Scenario 146: what was sent four transmissions before something that arrived is sent again at
+/// once, however little time was between them.
+#[test]
+fn a_segment_is_repeated_when_the_fourth_after_it_has_arrived() {
+    let (mut end, now, first) = experienced(40);
+    let sent: Vec<Vec<u8>> = (0..5)
+        .map(|_| {
+            end.send(b"one segment");
+            end.poll_frame(now).unwrap()
+        })
+        .collect();
+    let now = now.plus_ms(40);
+    end.handle_frame(now, &[1, first, 1, 0b1000]).unwrap();
+    assert_eq!((end.poll_frame(now).as_ref(), end.poll_frame(now)), (Some(&sent[0]), None));
+}
+
+/// One wait in vain may be a loss; the second halves the window.
+#[test]
+fn silence_makes_the_window_smaller() {
+    for (waits, later) in [(1, 48), (2, 36)] {
+        let (mut end, mut now, first) = experienced(40);
+        end.send(&[7; 10_000]);
+        assert_eq!(std::iter::from_fn(|| end.poll_frame(now)).count(), 24);
+        for _ in 0..waits {
+            now = end.next_timeout().unwrap();
+            end.handle_timeout(now).unwrap();
+            assert_eq!(std::iter::from_fn(|| end.poll_frame(now)).count(), 2);
+        }
+        end.handle_frame(now.plus_ms(40), &[1, first + 24, 0]).unwrap();
+        assert_eq!(std::iter::from_fn(|| end.poll_frame(now.plus_ms(40))).count(), later);
+    }
+}
+
+/// Scenario 146: an acknowledgement that comes sooner after a repeat than any has come is one of
+/// the first transmission, and no sign that what was sent in between is lost.
+#[test]
+fn a_late_acknowledgement_makes_nothing_be_repeated() {
+    let (mut end, now, first) = experienced(100);
+    for _ in 0..5 {
+        end.send(b"one segment");
+        end.poll_frame(now).unwrap();
+    }
+    let now = end.next_timeout().unwrap();
+    end.handle_timeout(now).unwrap();
+    let repeats: Vec<u8> = std::iter::from_fn(|| end.poll_frame(now)).map(|f| f[1]).collect();
+    assert_eq!(repeats, [first, first]);
+    let now = now.plus_ms(10);
+    end.handle_frame(now, &[1, first + 1, 0]).unwrap();
+    assert_eq!(end.poll_frame(now), None);
+    end.handle_frame(now, &[1, first + 5, 0]).unwrap();
+    assert_eq!((end.next_timeout(), end.queued_bytes()), (None, 0));
+}
+
+/// Scenario 146: an acknowledgement rides on every segment that has room for it, so that the loss
+/// of one frame makes nobody repeat what has arrived.
+#[test]
+fn acknowledgements_are_repeated_where_there_is_room() {
+    let mut end = Channel::new(LinkInfo { mtu: 64, reliable: false }, ChannelLimits::default());
+    end.handle_frame(START, &[2, 0, 1, 7]).unwrap();
+    for _ in 0..2 {
+        end.send(b"answer");
+        assert_eq!(end.poll_frame(START).unwrap()[..3], [3, 1, 0]);
+    }
+    end.send(&[7; 200]);
+    assert_eq!(end.poll_frame(START).unwrap()[0], 2);
+}
+
+/// Where nothing is lost no message is sent twice, whatever acknowledgements wait for.
+#[test]
+fn a_fine_link_repeats_no_message() {
+    for delay_ms in [1, 20, 200] {
+        for every_ms in [0, 3, 15, 19, 50, 1_000] {
+            let mut pair = Pair::lossy(1_200, Weather::FINE, 1);
+            pair.delay_ms = delay_ms;
+            pair.echo_times_ms(100, every_ms);
+            // Messages that wait for the window share segments.
+            assert!(pair.segments <= 200, "{} segments, every {every_ms} ms", pair.segments);
+        }
+    }
+}
+
+/// A round trip that is longer than the first wait is learned, although every segment is repeated
+/// until then.
+#[test]
+fn a_long_way_is_learned() {
+    let mut pair = Pair::lossy(1_200, Weather::FINE, 1);
+    pair.delay_ms = 3_000;
+    pair.echo_times_ms(30, 0);
+    let frames = pair.frames;
+    pair.echo_times_ms(30, 0);
+    // A message and an echo, each with the acknowledgement of what came before.
+    assert_eq!(pair.frames - frames, 30 * 2);
 }

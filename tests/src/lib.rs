@@ -9,7 +9,8 @@
 //! * [`chaos`], [`dice`]: random operations in a world, from its seed.
 //! * [`faulty_store`], [`sim_relay`], [`rogue`]: a store, a relay and a member that misbehave by a
 //!   script.
-//! * [`net`]: the devices of a world over the real session, client and relay code.
+//! * [`net`], [`wire`]: the devices of a world over the real session, client and relay code, and
+//!   the links between them.
 //! * [`fuzz`], [`fuzz_relay`]: the bodies of the fuzz targets.
 //!
 //! `docs/testing.md` shows how they are used.
@@ -40,6 +41,7 @@ pub mod fuzz_relay;
 // pub mod net;
 pub mod rogue;
 pub mod sim_relay;
+pub mod wire;
 pub mod world;
 
 /// The programs of the README compile and run.

@@ -1,18 +1,17 @@
 //! A world whose devices talk to the relay's own code over simulated links.
 //!
 //! Above the links nothing is simulated: sessions, the client's half of the protocol, the relay's
-//! half, its service and its logs are what products run. The links lose, double and reorder
-//! frames as they are told, and break; time passes when nothing else is left to do.
+//! half, its service and its logs are what products run. The links are [`Paths`], which do to
+//! frames what they are told, and break; time passes when nothing else is left to do.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use conclave_core::{
     delivery::TransportError,
     entropy::prf,
-    link::LinkInfo,
     relay_client::{
         ClientLimits, News, RelayClient, RequestId, pages_result, publish_outcomes,
         publish_request, uploaded,
@@ -33,43 +32,23 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     clerk::{Call, Clerk},
-    dice::Dice,
+    wire::{Paths, Sightings},
     world::World,
 };
 
-/// What links do to frames.
-#[derive(Clone, Copy, Debug)]
-pub struct Wires {
-    /// What the links promise.
-    pub info: LinkInfo,
-    /// Percent of frames that get lost, doubled, and overtaken; none on reliable links.
-    pub lost: usize,
-    /// See `lost`.
-    pub doubled: usize,
-    /// See `lost`.
-    pub overtaken: usize,
-}
-
-impl Wires {
-    /// As good as a QUIC stream.
-    pub const GOOD: Self = Self {
-        info: LinkInfo { mtu: 64 * 1024, reliable: true },
-        lost: 0,
-        doubled: 0,
-        overtaken: 0,
-    };
-    /// A radio: 64 bytes at a time, and one frame in ten goes wrong.
-    pub const RADIO: Self =
-        Self { info: LinkInfo { mtu: 64, reliable: false }, lost: 5, doubled: 3, overtaken: 5 };
-}
+pub use crate::wire::{Way, Wires};
 
 /// See the module.
 #[derive(Debug)]
 pub struct Net {
     /// People, devices and the clock.
     pub world: World,
-    /// What the links are like.
-    pub wires: Wires,
+    /// The links.
+    pub paths: Paths,
+    /// When each message was sent and seen.
+    pub sightings: Sightings,
+    /// Events of each device that sightings know of.
+    noted: Vec<usize>,
     clerks: Vec<Clerk>,
     lines: Vec<Option<Line>>,
     service: Service<Direct>,
@@ -89,8 +68,6 @@ pub struct Net {
 struct Line {
     client: RelayClient,
     connection: Connection,
-    up: VecDeque<Vec<u8>>,
-    down: VecDeque<Vec<u8>>,
     asked: BTreeMap<RequestId, Asked>,
 }
 
@@ -99,15 +76,6 @@ enum Asked {
     Fetch(CallId),
     Publish(CallId, usize),
     Upload(CallId),
-}
-
-/// Which way frames go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
-    /// To the relay.
-    Up,
-    /// From it.
-    Down,
 }
 
 impl Net {
@@ -128,7 +96,9 @@ impl Net {
         }));
         let mut net = Self {
             world: World::new(seed),
-            wires,
+            paths: Paths::new(wires),
+            sightings: Sightings::default(),
+            noted: Vec::new(),
             clerks: Vec::new(),
             lines: Vec::new(),
             service: Service::new(store, RelayLimits::default()),
@@ -181,10 +151,12 @@ impl Net {
     }
 
     fn start_clerks(&mut self) {
+        self.paths.grow(self.world.devices.len());
         for index in self.clerks.len()..self.world.devices.len() {
             let clerk = self.clerk_of(index);
             self.clerks.push(clerk);
             self.lines.push(None);
+            self.noted.push(0);
         }
     }
 
@@ -229,13 +201,19 @@ impl Net {
 
     /// Lets a device send a message.
     pub fn send(&mut self, device: usize, group: GroupId, content: &[u8]) -> Option<MessageId> {
-        self.world.send(device, group, content)
+        let message = self.world.send(device, group, content)?;
+        self.sightings.note_sent(device, message, self.world.now);
+        Some(message)
     }
 
     /// Lets a device do what it can do now, and passes its calls to its link.
     pub fn pump(&mut self, device: usize) {
         let now = self.world.now;
         self.clerks[device].pump(&mut self.world.devices[device], now);
+        let events = &self.world.devices[device].events;
+        let unseen = events.get(self.noted[device]..).unwrap_or_default();
+        self.sightings.note_events(device, unseen, now);
+        self.noted[device] = events.len();
         while let Some(call) = self.clerks[device].next_call() {
             self.make(device, call);
         }
@@ -277,7 +255,7 @@ impl Net {
 
     fn connect(&mut self, device: usize) {
         let now = self.world.now;
-        if !self.reachable {
+        if !self.reachable || self.paths.is_apart(device) {
             let error = TransportError::Unavailable { retry_after: std::time::Duration::ZERO };
             self.clerks[device].handle_delivery(now, Err(error));
             return;
@@ -289,40 +267,47 @@ impl Net {
             incarnation: identity.incarnation,
             key: identity.key,
         };
+        let info = self.paths.info(device);
+        self.paths.open(device);
         self.lines[device] = Some(Line {
-            client: RelayClient::new(now, self.wires.info, ClientLimits::default()),
-            connection: Connection::new(now, self.wires.info, hello, self.limits),
-            up: VecDeque::new(),
-            down: VecDeque::new(),
+            client: RelayClient::new(now, info, ClientLimits::default()),
+            connection: Connection::new(now, info, hello, self.limits),
             asked: BTreeMap::new(),
         });
     }
 
-    /// Carries up to `most` frames of a device's link one way; gives how many.
+    /// Carries a device's frames one way: up to `most` times, lets the link take one and deliver
+    /// one. Returns how often there was one.
     pub fn carry(&mut self, device: usize, way: Way, most: usize) -> usize {
         let now = self.world.now;
         let Some(line) = &mut self.lines[device] else { return 0 };
         let mut carried = 0;
         while carried < most {
-            let frame = match way {
+            let sent = match way {
+                _ if !self.paths.can_send(device, way) => None,
                 Way::Up => line.client.poll_frame(now),
                 Way::Down => line.connection.poll_frame(now),
             };
-            let queue = if way == Way::Up { &mut line.up } else { &mut line.down };
-            if let Some(frame) = frame {
+            let was_sent = sent.is_some();
+            if let Some(frame) = sent {
                 self.carried = (self.carried.0 + 1, self.carried.1 + frame.len() as u64);
                 self.traffic.update(&frame);
-                disturb(queue, frame, &mut self.world.dice, self.wires);
+                self.paths.send(device, way, now, frame, &mut self.world.dice);
             }
-            let Some(frame) = queue.pop_front() else { break };
-            match way {
-                Way::Up => line.connection.handle_frame(now, &frame),
-                Way::Down => line.client.handle_frame(now, &frame),
+            let arrived = self.paths.poll(device, way, now);
+            if !was_sent && arrived.is_none() {
+                break;
+            }
+            match (arrived, way) {
+                (Some(frame), Way::Up) => line.connection.handle_frame(now, &frame),
+                (Some(frame), Way::Down) => line.client.handle_frame(now, &frame),
+                (None, _) => {}
             }
             carried += 1;
         }
         // The relay closes the link of a connection that has nothing left to say.
-        if line.connection.is_ending() && line.down.is_empty() && way == Way::Down {
+        if line.connection.is_ending() && self.paths.is_empty(device, Way::Down) && way == Way::Down
+        {
             line.client.handle_closed();
         }
         match way {
@@ -429,6 +414,7 @@ impl Net {
     pub fn pass(&mut self, ms: u64) {
         self.world.now = self.world.now.plus_ms(ms);
         let now = self.world.now;
+        self.paths.handle_timeout(now);
         for device in 0..self.clerks.len() {
             if let Some(line) = &mut self.lines[device] {
                 line.client.handle_timeout(now);
@@ -439,11 +425,28 @@ impl Net {
         }
     }
 
+    /// Lets time pass with everything done when it falls due, so that each message is seen when
+    /// it arrives.
+    pub fn live(&mut self, ms: u64) {
+        let end = self.world.now.plus_ms(ms);
+        loop {
+            self.run();
+            let left = end.since_ms(self.world.now);
+            if left == 0 {
+                return;
+            }
+            self.pass(self.wait().unwrap_or(left).min(left));
+        }
+    }
+
     /// Milliseconds until something falls due.
     fn wait(&self) -> Option<u64> {
-        let lines = self.lines.iter().flatten();
-        let lines =
-            lines.flat_map(|line| [line.client.next_timeout(), line.connection.next_timeout()]);
+        let lines = self.lines.iter().enumerate();
+        let lines = lines.filter_map(|(device, line)| Some((device, line.as_ref()?)));
+        let lines = lines.flat_map(|(device, line)| {
+            let path = self.paths.next_timeout(device);
+            [line.client.next_timeout(), line.connection.next_timeout(), path]
+        });
         let clerks = self.clerks.iter().zip(&self.world.devices);
         let clerks = clerks.map(|(clerk, device)| clerk.next_timeout(device));
         let next = lines.chain(clerks).flatten().min()?;
@@ -455,13 +458,15 @@ impl Net {
     pub fn is_idle(&self) -> bool {
         let idle = |(clerk, device): (&Clerk, _)| clerk.is_idle(device);
         // The relay may still be repeating what a link has lost.
-        let quiet = |line: &Line| {
-            line.client.queued_bytes() + line.connection.queued_bytes() == 0
-                && line.up.is_empty()
-                && line.down.is_empty()
+        let quiet = |(device, line): (usize, &Option<Line>)| {
+            line.as_ref().is_none_or(|line| {
+                line.client.queued_bytes() + line.connection.queued_bytes() == 0
+                    && self.paths.is_empty(device, Way::Up)
+                    && self.paths.is_empty(device, Way::Down)
+            })
         };
         self.clerks.iter().zip(&self.world.devices).all(idle)
-            && self.lines.iter().flatten().all(quiet)
+            && self.lines.iter().enumerate().all(quiet)
     }
 
     /// Runs until nothing is on its way any more, with time passing for what waits for it.
@@ -541,24 +546,5 @@ fn bring(clerk: &mut Clerk, now: Timestamp, asked: Asked, answer: Option<Answer>
             clerk.handle_published(now, call, publish_outcomes(answer, count));
         }
         Asked::Upload(call) => clerk.handle_uploaded(now, call, uploaded(answer)),
-    }
-}
-
-/// Puts a frame onto a link that is what it is.
-fn disturb(queue: &mut VecDeque<Vec<u8>>, frame: Vec<u8>, dice: &mut Dice, wires: Wires) {
-    if wires.info.reliable {
-        queue.push_back(frame);
-        return;
-    }
-    if dice.chance(wires.lost) {
-        return;
-    }
-    if dice.chance(wires.doubled) {
-        queue.push_back(frame.clone());
-    }
-    if dice.chance(wires.overtaken) {
-        queue.push_front(frame);
-    } else {
-        queue.push_back(frame);
     }
 }

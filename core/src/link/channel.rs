@@ -59,9 +59,9 @@ pub struct ChannelLimits {
     /// Above this many queued bytes [`Channel::can_send`] is false. The default, 1 MiB, keeps a
     /// link of 100 MB per second busy for 10 ms, which is longer than any driver needs to refill.
     pub queued_bytes: usize,
-    /// Repeats without any sign of life after which the peer is gone (unreliable links). The
-    /// default, 15, is about six minutes; where half of all frames are lost, one silence in a
-    /// hundred lasts that long by chance.
+    /// Waits without any sign of life after which the peer is gone (unreliable links). The
+    /// default, 15, is three minutes on a fast link and six on one of unknown speed; where half of
+    /// all frames are lost, one silence in a hundred lasts that long by chance.
     pub repeats: u32,
 }
 

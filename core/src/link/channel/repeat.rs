@@ -7,8 +7,8 @@ use conclave_proto::Timestamp;
 use super::{
     ChannelFault, WINDOW_SEGMENTS,
     clock::{ACK_DELAY_MS, Elapsed, RoundTrip},
-    frame,
-    segments::{Arrived, Place, Unsettled},
+    frame::{self, Ack},
+    segments::{Arrived, Place, SentAt, Unsettled},
     stream::{Incoming, Outgoing},
 };
 
@@ -26,6 +26,8 @@ pub(super) struct Repeating {
     repeat_at_ms: Option<u64>,
     /// Ends of that wait since anything was heard from the peer.
     silent: u32,
+    /// How often the first segment is sent again to find out what has arrived.
+    probes: u32,
     arrived: Arrived,
     owed: Owed,
 }
@@ -48,11 +50,12 @@ impl Repeating {
             frame_bytes,
             repeats_max,
             elapsed: Elapsed::default(),
-            unsettled: Unsettled::new(),
+            unsettled: Unsettled::default(),
             trip: RoundTrip::new(),
             window: FIRST_WINDOW,
             repeat_at_ms: None,
             silent: 0,
+            probes: 0,
             arrived: Arrived::default(),
             owed: Owed::Nothing,
         }
@@ -76,16 +79,21 @@ impl Repeating {
         if self.window_is_full() {
             return None;
         }
+        if self.probes > 0 {
+            self.unsettled.lose_first();
+        }
         let ack = self.arrived.ack();
         let Some(segment) = self.unsettled.next(self.elapsed.ms(), out, self.frame_bytes) else {
             return self.owed_at_once().then(|| self.ack_alone());
         };
         let room = self.frame_bytes.saturating_sub(1 + segment.encoded_bytes());
-        let company = !matches!(self.owed, Owed::Nothing) && ack.encoded_bytes() <= room;
+        // Also where it was sent before: that frame may be lost.
+        let company = self.arrived.any() && ack.encoded_bytes() <= room;
         let frame = frame::numbered(company.then_some(&ack), Some(segment));
         if company {
             self.owed = Owed::Nothing;
         }
+        self.probes = self.probes.saturating_sub(1);
         if self.repeat_at_ms.is_none() {
             self.wait_again();
         }
@@ -101,14 +109,7 @@ impl Repeating {
         self.elapsed.advance(now);
         let (ack, segment) = frame::read_numbered(frame)?;
         if let Some(ack) = ack {
-            let progress = self.unsettled.acknowledge(&ack)?;
-            if let Some(sent_at_ms) = progress.sent_at_ms {
-                self.trip.measured(self.elapsed.ms().saturating_sub(sent_at_ms));
-            }
-            if progress.segments > 0 {
-                self.window = WINDOW.min(self.window.saturating_add(progress.segments));
-                self.wait_again();
-            }
+            self.take_ack(&ack)?;
         }
         if let Some(segment) = segment {
             let place = self.arrived.take(segment, incoming)?;
@@ -123,7 +124,8 @@ impl Repeating {
             Owed::By { at_ms, .. } => Some(at_ms),
             Owed::Nothing | Owed::AtOnce => None,
         };
-        let at_ms = ack_at_ms.into_iter().chain(self.repeat_at_ms).min()?;
+        let overdue_at_ms = self.unsettled.overdue_at_ms();
+        let at_ms = [ack_at_ms, overdue_at_ms, self.repeat_at_ms].into_iter().flatten().min()?;
         Some(self.elapsed.timestamp(at_ms))
     }
 
@@ -135,17 +137,46 @@ impl Repeating {
         {
             self.owed = Owed::AtOnce;
         }
+        if self.unsettled.overdue_at_ms().is_some_and(|at_ms| at_ms <= now_ms) {
+            self.unsettled.lose_overdue(now_ms, self.trip.shortest_ms());
+        }
         if self.repeat_at_ms.is_some_and(|at_ms| at_ms <= now_ms) {
-            self.silent = self.silent.saturating_add(1);
-            if self.silent > self.repeats_max {
-                return Err(ChannelFault::PeerGone);
-            }
-            self.unsettled.lose_all();
-            self.trip.back_off();
-            // Single losses are the nature of such links; silence may be their overload.
-            self.window = (self.window / 2).max(LEAST_WINDOW);
+            self.probe()?;
+        }
+        Ok(())
+    }
+
+    fn take_ack(&mut self, ack: &Ack) -> Result<(), ChannelFault> {
+        let now_ms = self.elapsed.ms();
+        let progress = self.unsettled.acknowledge(ack, now_ms, self.trip.shortest_ms())?;
+        match progress.sent {
+            Some(SentAt::Once(at_ms)) => self.trip.measured(now_ms.saturating_sub(at_ms)),
+            Some(SentAt::First(at_ms)) => self.trip.bounded(now_ms.saturating_sub(at_ms)),
+            None => {}
+        }
+        if progress.segments > 0 {
+            self.window = WINDOW.min(self.window.saturating_add(progress.segments));
+            self.trip.start_over();
+            self.probes = 0;
             self.wait_again();
         }
+        Ok(())
+    }
+
+    /// Sends the first segment again, whose acknowledgement tells what else has arrived (RFC 9002
+    /// §6.2.4). The rest counts as on its way until then.
+    fn probe(&mut self) -> Result<(), ChannelFault> {
+        self.silent = self.silent.saturating_add(1);
+        if self.silent > self.repeats_max {
+            return Err(ChannelFault::PeerGone);
+        }
+        self.probes = if self.trip.is_known() { PROBES } else { 1 };
+        self.trip.back_off();
+        if self.silent > 1 {
+            // Single losses are the nature of such links; silence may be their overload.
+            self.window = (self.window / 2).max(LEAST_WINDOW);
+        }
+        self.wait_from(self.elapsed.ms());
         Ok(())
     }
 
@@ -154,7 +185,7 @@ impl Repeating {
     }
 
     const fn window_is_full(&self) -> bool {
-        self.unsettled.in_flight() >= self.window
+        self.unsettled.in_flight() >= self.window && self.probes == 0
     }
 
     fn ack_alone(&mut self) -> Vec<u8> {
@@ -163,7 +194,11 @@ impl Repeating {
     }
 
     fn wait_again(&mut self) {
-        let at_ms = self.elapsed.ms().saturating_add(self.trip.timeout_ms());
+        self.wait_from(self.unsettled.oldest_at_ms().unwrap_or(self.elapsed.ms()));
+    }
+
+    fn wait_from(&mut self, from_ms: u64) {
+        let at_ms = from_ms.saturating_add(self.trip.timeout_ms());
         self.repeat_at_ms = (!self.unsettled.is_empty()).then_some(at_ms);
     }
 
@@ -190,3 +225,6 @@ const FIRST_WINDOW: usize = 16;
 const LEAST_WINDOW: usize = 8;
 /// In order, so that acknowledgements are a small part of the traffic and the window never closes.
 const SEGMENTS_PER_ACK: u32 = 4;
+/// Copies that follow a wait in vain, so that one more loss does not double the wait. While the
+/// round trip is unknown, one has to do: the wait was a guess.
+const PROBES: u32 = 2;

@@ -12,7 +12,7 @@ use super::{
 };
 
 /// What was sent and is not acknowledged, from the first such segment on.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Unsettled {
     first: u64,
     segments: VecDeque<Sent>,
@@ -22,8 +22,11 @@ pub(super) struct Unsettled {
     lost: usize,
     /// Counts every transmission, repeats as well.
     transmissions: u64,
-    /// The latest transmission that was acknowledged.
+    /// The latest transmission that was acknowledged, and how long that took.
     arrived: u64,
+    arrived_after_ms: u64,
+    /// When the next segment counts as lost that was sent before that one.
+    overdue_at_ms: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -32,6 +35,7 @@ struct Sent {
     state: State,
     transmission: u64,
     at_ms: u64,
+    first_at_ms: u64,
     repeated: bool,
 }
 
@@ -47,23 +51,20 @@ enum State {
 pub(super) struct Progress {
     /// Segments that were not known to have arrived.
     pub(super) segments: usize,
-    /// When the latest of them was sent, if it was sent only once.
-    pub(super) sent_at_ms: Option<u64>,
+    /// When the latest of them was sent.
+    pub(super) sent: Option<SentAt>,
+}
+
+/// When a segment was sent that has arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SentAt {
+    /// It was sent only then.
+    Once(u64),
+    /// It was sent then for the first time, and again later.
+    First(u64),
 }
 
 impl Unsettled {
-    pub(super) const fn new() -> Self {
-        Self {
-            first: 0,
-            segments: VecDeque::new(),
-            bytes: 0,
-            in_flight: 0,
-            lost: 0,
-            transmissions: 0,
-            arrived: 0,
-        }
-    }
-
     pub(super) const fn bytes(&self) -> usize {
         self.bytes
     }
@@ -80,6 +81,17 @@ impl Unsettled {
         self.bytes + self.segments.capacity() * size_of::<Sent>()
     }
 
+    /// When [`lose_overdue`](Self::lose_overdue) has something to do.
+    pub(super) const fn overdue_at_ms(&self) -> Option<u64> {
+        self.overdue_at_ms
+    }
+
+    /// When the segment was sent that has been on its way for the longest time.
+    pub(super) fn oldest_at_ms(&self) -> Option<u64> {
+        let in_flight = self.segments.iter().filter(|sent| sent.state == State::InFlight);
+        in_flight.map(|sent| sent.at_ms).min()
+    }
+
     /// The segment to send next: a lost one, or one cut from the stream.
     pub(super) fn next(
         &mut self,
@@ -90,7 +102,7 @@ impl Unsettled {
         let index = if self.lost > 0 {
             self.segments.iter().position(|sent| sent.state == State::Lost)?
         } else {
-            self.cut(outgoing, frame_bytes)?
+            self.cut(now_ms, outgoing, frame_bytes)?
         };
         let number = self.first + index as u64;
         let sent = self.segments.get_mut(index)?;
@@ -106,31 +118,65 @@ impl Unsettled {
         Some(Segment { number, part: &sent.part })
     }
 
-    /// Everything on its way counts as lost.
-    pub(super) fn lose_all(&mut self) {
-        self.lose(u64::MAX);
+    /// The first segment counts as lost, unless one is that has not been sent again.
+    pub(super) fn lose_first(&mut self) {
+        if self.lost > 0 {
+            return;
+        }
+        let mut in_flight = self.segments.iter_mut().filter(|sent| sent.state == State::InFlight);
+        if let Some(sent) = in_flight.next() {
+            sent.state = State::Lost;
+            self.in_flight -= 1;
+            self.lost += 1;
+        }
     }
 
-    /// Takes an acknowledgement, however old.
-    pub(super) fn acknowledge(&mut self, ack: &Ack) -> Result<Progress, ChannelFault> {
+    /// Takes an acknowledgement, however old. One that comes sooner after a repeat than any other
+    /// has come is one of an earlier transmission.
+    pub(super) fn acknowledge(
+        &mut self,
+        ack: &Ack,
+        now_ms: u64,
+        shortest_ms: u64,
+    ) -> Result<Progress, ChannelFault> {
         let end = self.first + self.segments.len() as u64;
         if ack.next > end || ack.beyond().any(|number| number >= end) {
             return Err(ChannelFault::NeverSent);
         }
         let mut progress = Progress::default();
         for number in (self.first..ack.next).chain(ack.beyond()) {
-            self.arrive(number, &mut progress);
+            self.arrive(number, now_ms, shortest_ms, &mut progress);
         }
         while self.segments.front().is_some_and(|sent| sent.state == State::Arrived) {
             self.segments.pop_front();
             self.first += 1;
         }
-        self.lose(self.arrived.saturating_sub(REORDERED));
+        self.lose_overdue(now_ms, shortest_ms);
         Ok(progress)
     }
 
+    /// What was sent before the latest transmission that arrived counts as lost after some more
+    /// transmissions or some more time (RFC 8985 §6.2), whichever comes first.
+    pub(super) fn lose_overdue(&mut self, now_ms: u64, shortest_ms: u64) {
+        self.overdue_at_ms = None;
+        let patience_ms = self.arrived_after_ms.saturating_add((shortest_ms / 4).max(1));
+        for sent in &mut self.segments {
+            if sent.state != State::InFlight || sent.transmission >= self.arrived {
+                continue;
+            }
+            let due_ms = sent.at_ms.saturating_add(patience_ms);
+            if due_ms <= now_ms || sent.transmission + REORDERED < self.arrived {
+                sent.state = State::Lost;
+                self.in_flight -= 1;
+                self.lost += 1;
+            } else {
+                self.overdue_at_ms = Some(self.overdue_at_ms.map_or(due_ms, |at| at.min(due_ms)));
+            }
+        }
+    }
+
     /// Appends a segment of the stream, and returns its index.
-    fn cut(&mut self, outgoing: &mut Outgoing, frame_bytes: usize) -> Option<usize> {
+    fn cut(&mut self, now_ms: u64, outgoing: &mut Outgoing, frame_bytes: usize) -> Option<usize> {
         let index = self.segments.len();
         if outgoing.is_empty() || index as u64 >= WINDOW_SEGMENTS {
             return None;
@@ -139,12 +185,18 @@ impl Unsettled {
         let mut part = Vec::with_capacity(room.min(outgoing.len()));
         outgoing.cut(&mut part, room);
         self.bytes += part.len();
-        let state = State::InFlight;
-        self.segments.push_back(Sent { part, state, transmission: 0, at_ms: 0, repeated: false });
+        self.segments.push_back(Sent {
+            part,
+            state: State::InFlight,
+            transmission: 0,
+            at_ms: now_ms,
+            first_at_ms: now_ms,
+            repeated: false,
+        });
         Some(index)
     }
 
-    fn arrive(&mut self, number: u64, progress: &mut Progress) {
+    fn arrive(&mut self, number: u64, now_ms: u64, shortest_ms: u64, progress: &mut Progress) {
         let index = number.checked_sub(self.first).and_then(|index| usize::try_from(index).ok());
         let Some(sent) = index.and_then(|index| self.segments.get_mut(index)) else { return };
         match sent.state {
@@ -156,20 +208,17 @@ impl Unsettled {
         self.bytes -= sent.part.len();
         sent.part = Vec::new();
         progress.segments += 1;
+        let after_ms = now_ms.saturating_sub(sent.at_ms);
+        if sent.repeated && after_ms < shortest_ms {
+            return;
+        }
         if sent.transmission > self.arrived {
             self.arrived = sent.transmission;
-            progress.sent_at_ms = (!sent.repeated).then_some(sent.at_ms);
-        }
-    }
-
-    /// What was sent before this transmission and has not arrived counts as lost.
-    fn lose(&mut self, before: u64) {
-        for sent in &mut self.segments {
-            if sent.state == State::InFlight && sent.transmission < before {
-                sent.state = State::Lost;
-                self.in_flight -= 1;
-                self.lost += 1;
-            }
+            self.arrived_after_ms = after_ms;
+            progress.sent = Some(match sent.repeated {
+                true => SentAt::First(sent.first_at_ms),
+                false => SentAt::Once(sent.at_ms),
+            });
         }
     }
 }
@@ -198,6 +247,11 @@ pub(super) enum Place {
 impl Arrived {
     pub(super) fn memory_bytes(&self) -> usize {
         self.early_bytes + self.early.len() * size_of::<(u64, Vec<u8>)>()
+    }
+
+    /// Whether anything has arrived.
+    pub(super) fn any(&self) -> bool {
+        self.next > 0 || !self.early.is_empty()
     }
 
     /// Passes on what is in order and keeps what is early.
