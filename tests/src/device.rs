@@ -430,15 +430,29 @@ impl Device {
     /// If the store does not read.
     #[must_use]
     pub fn events(&self) -> Vec<Event> {
-        let (mut all, mut at) = (Vec::new(), EventCursor(0));
+        self.events_after(&mut EventCursor(0))
+    }
+
+    /// How often it was opened after the first time.
+    #[must_use]
+    pub const fn openings(&self) -> u64 {
+        self.openings
+    }
+
+    /// Everything it has told the application since a position, which moves on.
+    ///
+    /// # Panics
+    /// If the store does not read.
+    pub fn events_after(&self, at: &mut EventCursor) -> Vec<Event> {
+        let mut all = Vec::new();
         loop {
-            let more = log::read(self.store.inner(), at, self.events.end()).expect("it reads");
+            let more = log::read(self.store.inner(), *at, self.events.end()).expect("it reads");
             if more.is_empty() {
                 return all;
             }
             for told in more {
                 let (Told::Event(next, _) | Told::Lagged(next)) = &told;
-                at = *next;
+                *at = *next;
                 if let Told::Event(_, event) = told {
                     all.push(event);
                 }

@@ -38,7 +38,7 @@ pub mod entropy;
 pub mod faulty_store;
 pub mod fuzz;
 pub mod fuzz_relay;
-// pub mod net;
+pub mod net;
 pub mod rogue;
 pub mod sim_relay;
 pub mod wire;

@@ -1,6 +1,6 @@
 //! A world whose devices talk to the relay's own code over simulated links.
 //!
-//! Above the links nothing is simulated: sessions, the client's half of the protocol, the relay's
+//! Above the links nothing is simulated: engines, the client's half of the protocol, the relay's
 //! half, its service and its logs are what products run. The links are [`Paths`], which do to
 //! frames what they are told, and break; time passes when nothing else is left to do.
 
@@ -10,13 +10,14 @@ use std::{
 };
 
 use conclave_core::{
-    delivery::TransportError,
+    delivery::{Delivery, TransportError},
+    engine::{ActorId, CallAnswer, DeliveryCall, Subscription, Token},
     entropy::prf,
+    event::log::EventCursor,
     relay_client::{
-        ClientLimits, News, RelayClient, RequestId, pages_result, publish_outcomes,
-        publish_request, uploaded,
+        ClientLimits, News, RelayClient, RequestId, inboxes_result, packages_result, pages_result,
+        publish_outcomes, publish_request, uploaded,
     },
-    session::{CallId, SessionLimits},
     step::Upload,
 };
 use conclave_proto::{
@@ -31,7 +32,7 @@ use futures_util::FutureExt;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    clerk::{Call, Clerk},
+    device::{Device, Wish},
     wire::{Paths, Sightings},
     world::World,
 };
@@ -48,8 +49,9 @@ pub struct Net {
     /// When each message was sent and seen.
     pub sightings: Sightings,
     /// Events of each device that sightings know of.
-    noted: Vec<usize>,
-    clerks: Vec<Clerk>,
+    noted: Vec<EventCursor>,
+    /// How often each device was opened when its link was.
+    openings: Vec<u64>,
     lines: Vec<Option<Line>>,
     service: Service<Direct>,
     heard: Arc<Mutex<Vec<(Topic, Record)>>>,
@@ -68,14 +70,25 @@ pub struct Net {
 struct Line {
     client: RelayClient,
     connection: Connection,
+    subscription: Subscription,
     asked: BTreeMap<RequestId, Asked>,
 }
 
+/// A call that an actor waits for.
 #[derive(Debug)]
-enum Asked {
-    Fetch(CallId),
-    Publish(CallId, usize),
-    Upload(CallId),
+struct Asked {
+    of: ActorId,
+    token: Token,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Fetch,
+    Publish(usize),
+    Upload,
+    Packages,
+    Inboxes,
 }
 
 impl Net {
@@ -99,7 +112,7 @@ impl Net {
             paths: Paths::new(wires),
             sightings: Sightings::default(),
             noted: Vec::new(),
-            clerks: Vec::new(),
+            openings: Vec::new(),
             lines: Vec::new(),
             service: Service::new(store, RelayLimits::default()),
             heard,
@@ -112,7 +125,7 @@ impl Net {
             net.world.add_person();
         }
         net.publish_identities();
-        net.start_clerks();
+        net.start_devices();
         net.settle();
         net
     }
@@ -123,13 +136,10 @@ impl Net {
         &self.service.store().0
     }
 
-    /// The session of a device.
-    ///
-    /// # Panics
-    /// If there is no such device.
+    /// Whether a device has read everything that the relay has said there is.
     #[must_use]
-    pub fn clerk(&self, device: usize) -> &Clerk {
-        &self.clerks[device]
+    pub fn has_read(&self, device: usize) -> bool {
+        self.world.devices[device].engine.session().session().is_read()
     }
 
     /// Publishes what people say in their identity logs and the relay does not have yet.
@@ -150,27 +160,18 @@ impl Net {
         }
     }
 
-    fn start_clerks(&mut self) {
+    fn start_devices(&mut self) {
         self.paths.grow(self.world.devices.len());
-        for index in self.clerks.len()..self.world.devices.len() {
-            let clerk = self.clerk_of(index);
-            self.clerks.push(clerk);
+        for _ in self.lines.len()..self.world.devices.len() {
+            self.openings.push(0);
             self.lines.push(None);
-            self.noted.push(0);
+            self.noted.push(EventCursor(0));
         }
-    }
-
-    fn clerk_of(&self, index: usize) -> Clerk {
-        let device = &self.world.devices[index];
-        let seed = prf(&[2; 32], &[&self.world.seed.to_be_bytes(), &index.to_be_bytes()]);
-        Clerk::new(device, SessionLimits::default(), seed)
     }
 
     /// Ends a device's process and starts it again on its store.
     pub fn crash(&mut self, device: usize) {
-        self.lines[device] = None;
         self.world.devices[device].crash();
-        self.clerks[device] = self.clerk_of(device);
     }
 
     /// Breaks a device's link; what is on it is lost.
@@ -209,55 +210,59 @@ impl Net {
     /// Lets a device do what it can do now, and passes its calls to its link.
     pub fn pump(&mut self, device: usize) {
         let now = self.world.now;
-        self.clerks[device].pump(&mut self.world.devices[device], now);
-        let events = &self.world.devices[device].events;
-        let unseen = events.get(self.noted[device]..).unwrap_or_default();
-        self.sightings.note_events(device, unseen, now);
-        self.noted[device] = events.len();
-        while let Some(call) = self.clerks[device].next_call() {
-            self.make(device, call);
+        let value = &mut self.world.devices[device];
+        value.now = now;
+        value.settle_locally();
+        // Who has crashed has lost its link.
+        if value.openings() != std::mem::replace(&mut self.openings[device], value.openings()) {
+            self.lines[device] = None;
+        }
+        let unseen = value.events_after(&mut self.noted[device]);
+        self.sightings.note_events(device, &unseen, now);
+        while let Some(wish) = self.world.devices[device].next_wish() {
+            self.make(device, wish);
         }
     }
 
-    fn make(&mut self, device: usize, call: Call) {
+    fn make(&mut self, device: usize, wish: Wish) {
         let now = self.world.now;
-        if matches!(call, Call::Subscribe) {
-            self.connect(device);
-            return;
-        }
-        let clerk = &mut self.clerks[device];
-        let line = self.lines[device].as_mut();
-        let (request, asked) = match call {
-            Call::Watch(change) => {
-                if let Some(line) = line {
+        let (of, token, call) = match wish {
+            Wish::Subscribe(subscription) => return self.connect(device, subscription),
+            Wish::Watch(change) => {
+                if let Some(line) = &mut self.lines[device] {
                     line.client.watch(now, change);
                 }
                 return;
             }
-            Call::Fetch(call, after, limit) => {
-                (Request::Fetch { after, limit }, Asked::Fetch(call))
-            }
-            Call::Publish(call, batch) => {
-                let count = batch.len();
-                (publish_request(batch), Asked::Publish(call, count))
-            }
-            Call::Upload(call, upload) => (Request::Upload(upload.bytes), Asked::Upload(call)),
-            Call::Subscribe => return,
+            Wish::Call(of, token, call) => (of, token, call),
+            Wish::Sign(..) => panic!("people of a world are registered"),
         };
-        match line {
+        let (request, kind) = match call {
+            DeliveryCall::Fetch { after, limit } => (Request::Fetch { after, limit }, Kind::Fetch),
+            DeliveryCall::Publish(batch) => {
+                let count = batch.len();
+                (publish_request(batch), Kind::Publish(count))
+            }
+            DeliveryCall::Upload(upload) => (Request::Upload(upload.bytes), Kind::Upload),
+            DeliveryCall::KeyPackages(of) => (Request::KeyPackages(of), Kind::Packages),
+            DeliveryCall::Resolve(accounts) => (Request::Resolve(accounts), Kind::Inboxes),
+        };
+        let asked = Asked { of, token, kind };
+        match &mut self.lines[device] {
             Some(line) => {
                 let id = line.client.request(now, request).expect("a session asks for little");
                 line.asked.insert(id, asked);
             }
-            None => bring(clerk, now, asked, None),
+            None => bring(&mut self.world.devices[device], asked, None),
         }
     }
 
-    fn connect(&mut self, device: usize) {
+    fn connect(&mut self, device: usize, subscription: Subscription) {
         let now = self.world.now;
         if !self.reachable || self.paths.is_apart(device) {
             let error = TransportError::Unavailable { retry_after: std::time::Duration::ZERO };
-            self.clerks[device].handle_delivery(now, Err(error));
+            self.lines[device] = None;
+            self.world.devices[device].engine.delivered(subscription, Err(error));
             return;
         }
         let identity = self.service.store().identity();
@@ -272,6 +277,7 @@ impl Net {
         self.lines[device] = Some(Line {
             client: RelayClient::new(now, info, ClientLimits::default()),
             connection: Connection::new(now, info, hello, self.limits),
+            subscription,
             asked: BTreeMap::new(),
         });
     }
@@ -361,29 +367,31 @@ impl Net {
 
     /// Brings a device what came over its link.
     fn hear(&mut self, device: usize) {
-        let now = self.world.now;
         let Some(line) = &mut self.lines[device] else { return };
-        let clerk = &mut self.clerks[device];
+        let (value, subscription) = (&mut self.world.devices[device], line.subscription);
         let mut closed = false;
+        let mut told: Vec<Result<Delivery, TransportError>> = Vec::new();
         while let Some(news) = line.client.poll() {
             match news {
                 News::Opened(_) => {}
                 News::Answered(id, answer) => {
                     let asked = line.asked.remove(&id).expect("answers were asked for");
-                    bring(clerk, now, asked, Some(answer));
+                    bring(value, asked, Some(answer));
                 }
                 News::Lost(id) => {
                     let asked = line.asked.remove(&id).expect("answers were asked for");
-                    bring(clerk, now, asked, None);
+                    bring(value, asked, None);
                 }
-                News::Delivered(delivery) => clerk.handle_delivery(now, Ok(delivery)),
+                News::Delivered(delivery) => told.push(Ok(delivery)),
                 News::Closed(_) => {
                     let retry_after = std::time::Duration::ZERO;
-                    let error = TransportError::Unavailable { retry_after };
-                    clerk.handle_delivery(now, Err(error));
+                    told.push(Err(TransportError::Unavailable { retry_after }));
                     closed = true;
                 }
             }
+        }
+        for delivery in told {
+            value.engine.delivered(subscription, delivery);
         }
         if closed {
             self.lines[device] = None;
@@ -397,7 +405,7 @@ impl Net {
     pub fn run(&mut self) {
         for _ in 0..100_000 {
             let mut carried = 0;
-            for device in 0..self.clerks.len() {
+            for device in 0..self.lines.len() {
                 self.pump(device);
                 carried += self.carry(device, Way::Up, 64);
                 carried += self.carry(device, Way::Down, 64);
@@ -415,7 +423,7 @@ impl Net {
         self.world.now = self.world.now.plus_ms(ms);
         let now = self.world.now;
         self.paths.handle_timeout(now);
-        for device in 0..self.clerks.len() {
+        for device in 0..self.lines.len() {
             if let Some(line) = &mut self.lines[device] {
                 line.client.handle_timeout(now);
                 line.connection.handle_timeout(now);
@@ -447,16 +455,14 @@ impl Net {
             let path = self.paths.next_timeout(device);
             [line.client.next_timeout(), line.connection.next_timeout(), path]
         });
-        let clerks = self.clerks.iter().zip(&self.world.devices);
-        let clerks = clerks.map(|(clerk, device)| clerk.next_timeout(device));
-        let next = lines.chain(clerks).flatten().min()?;
+        let devices = self.world.devices.iter().map(Device::next_timeout);
+        let next = lines.chain(devices).flatten().min()?;
         Some(next.since_ms(self.world.now).max(1))
     }
 
     /// Whether nothing is on its way to anybody.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        let idle = |(clerk, device): (&Clerk, _)| clerk.is_idle(device);
         // The relay may still be repeating what a link has lost.
         let quiet = |(device, line): (usize, &Option<Line>)| {
             line.as_ref().is_none_or(|line| {
@@ -465,8 +471,7 @@ impl Net {
                     && self.paths.is_empty(device, Way::Down)
             })
         };
-        self.clerks.iter().zip(&self.world.devices).all(idle)
-            && self.lines.iter().enumerate().all(quiet)
+        self.world.devices.iter().all(Device::is_idle) && self.lines.iter().enumerate().all(quiet)
     }
 
     /// Runs until nothing is on its way any more, with time passing for what waits for it.
@@ -491,10 +496,10 @@ impl Net {
     /// If one is broken.
     pub fn check(&self) {
         for device in &self.world.devices {
-            let groups = device.groups.values().filter(|group| !group.standing().is_removed());
+            let groups = device.groups().filter(|group| !group.standing().is_removed());
             let cursors = groups.map(|group| (group.topic().clone(), group.cursor().seq));
             let all: Vec<_> =
-                cursors.chain([(device.ring.topic(), device.ring.cursor().seq)]).collect();
+                cursors.chain([(device.ring().topic(), device.ring().cursor().seq)]).collect();
             let behind = self.logs().heads(&all).expect("heads are read");
             assert!(
                 behind.is_empty(),
@@ -512,17 +517,15 @@ impl Net {
     pub fn report(&self) -> String {
         use std::fmt::Write as _;
         let mut out = self.world.report();
-        for (index, (clerk, device)) in self.clerks.iter().zip(&self.world.devices).enumerate() {
+        for (index, device) in self.world.devices.iter().enumerate() {
             let _ = writeln!(
                 out,
-                "  device {index}: idle {}, session idle {}, link {}, caught up {}",
+                "  device {index}: idle {}, link {}",
                 device.is_idle(),
-                clerk.session.is_idle(),
                 self.lines[index].is_some(),
-                clerk.caught_up,
             );
             if std::env::var_os("CONCLAVE_SESSIONS").is_some() {
-                let _ = writeln!(out, "    {:?}", clerk.session);
+                let _ = writeln!(out, "    {:?}", device.engine.session());
                 let _ = writeln!(out, "    {:?}", self.lines[index]);
             }
         }
@@ -538,13 +541,15 @@ impl Net {
     }
 }
 
-/// Brings a session the answer to a call; `None` is a lost one.
-fn bring(clerk: &mut Clerk, now: Timestamp, asked: Asked, answer: Option<Answer>) {
-    match asked {
-        Asked::Fetch(call) => clerk.handle_pages(now, call, pages_result(answer)),
-        Asked::Publish(call, count) => {
-            clerk.handle_published(now, call, publish_outcomes(answer, count));
-        }
-        Asked::Upload(call) => clerk.handle_uploaded(now, call, uploaded(answer)),
-    }
+/// Brings an actor the answer to a call; `None` is a lost one.
+fn bring(device: &mut Device, asked: Asked, answer: Option<Answer>) {
+    let Asked { of, token, kind } = asked;
+    let answer = match kind {
+        Kind::Fetch => CallAnswer::Fetched(pages_result(answer)),
+        Kind::Publish(count) => CallAnswer::Published(publish_outcomes(answer, count)),
+        Kind::Upload => CallAnswer::Uploaded(uploaded(answer)),
+        Kind::Packages => CallAnswer::KeyPackages(packages_result(answer)),
+        Kind::Inboxes => CallAnswer::Resolved(inboxes_result(answer)),
+    };
+    device.answer(of, token, answer);
 }

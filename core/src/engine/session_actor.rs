@@ -213,6 +213,7 @@ impl SessionActor {
         self.set_relay(match error {
             TransportError::Misconfigured(why) => RelayState::Unusable(why),
             TransportError::NotAdmitted => RelayState::Unusable("it asks for an admission"),
+            TransportError::RelayTrouble { .. } => RelayState::NotStoring,
             TransportError::TooMuch
             | TransportError::Unavailable { .. }
             | TransportError::Truncated { .. } => RelayState::Unreachable,
