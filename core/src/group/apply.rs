@@ -10,12 +10,12 @@ use conclave_proto::{
 
 use super::{
     Group,
+    commits::KeptCommit,
     create::leaves_of,
     place::Place,
-    stored::{KeptCommit, PastEpoch, StoredEntry, StoredSettings},
+    stored::{StoredEntry, StoredSettings},
 };
 use crate::{
-    config::PAST_EPOCHS,
     event::{CommitFault, Event, IntentOutcome, Rejection},
     mls::{ForeignCommit, MlsError},
     state::State,
@@ -35,16 +35,16 @@ impl Group {
         record: &Record,
         id: TransmitId,
     ) -> Result<(), MlsError> {
-        let Some(kept) = self.kept.get(&id).cloned() else { return Ok(()) };
+        let Some(kept) = self.commits.get(&id).cloned() else { return Ok(()) };
         if kept.epoch != self.epoch() {
-            self.reject(record.seq, Rejection::LostRace);
+            self.draft.reject(record.seq, Rejection::LostRace);
             return Ok(());
         }
         match self.state_after(&kept) {
             Ok(next) => self.apply(now, record, next, Valid::Own(id, Box::new(kept))),
             Err(fault) => {
                 // Judged valid when it was staged, on this very state.
-                self.reject(record.seq, Rejection::InvalidCommit(fault));
+                self.draft.reject(record.seq, Rejection::InvalidCommit(fault));
                 Ok(())
             }
         }
@@ -75,36 +75,22 @@ impl Group {
                 Some((id, kept))
             }
         };
-        self.end_epoch(now, ended, &next);
+        self.past.end(&mut self.draft, now, ended, &self.state, &next);
         self.replace_state(next);
-        self.drop_kept();
+        self.commits.clear(&mut self.draft);
         if let Some((_, kept)) = own {
-            self.meta().last_path = Some(now);
-            for intent in &kept.intents {
-                self.settle_intent(*intent, IntentOutcome::Done);
-            }
+            self.renewal.renewed(&mut self.draft, now);
+            self.intents.settle_all(&mut self.draft, &kept.intents, IntentOutcome::Done);
             self.queue_welcomes(now, record, &kept)?;
         }
         Ok(())
-    }
-
-    /// Notes when the epoch ended, and its settings if they were others.
-    fn end_epoch(&mut self, now: Timestamp, epoch: conclave_proto::Epoch, next: &State) {
-        let settings = self.state.settings();
-        let changed = settings != next.settings();
-        let settings = changed.then(|| settings.clone());
-        let past = &mut self.meta().past;
-        past.push(PastEpoch { epoch, ended: now, settings });
-        if past.len() > PAST_EPOCHS {
-            past.remove(0);
-        }
     }
 
     fn replace_state(&mut self, next: State) {
         let before = std::mem::replace(&mut self.state, next);
         let (added, removed) = self.store_roster_changes(&before);
         if before.settings() != self.state.settings() {
-            self.put(Place::Settings, StoredSettings(self.state.settings().clone()).encode());
+            self.draft.put(Place::Settings, StoredSettings(self.state.settings().clone()).encode());
         }
         if !before.is_same(&self.state) {
             let leaves = leaves_of(&self.mls);
@@ -112,7 +98,7 @@ impl Group {
             self.forget_senders(old.into_keys().collect());
         }
         let event = Event::EpochChanged { group: self.id, epoch: self.epoch(), added, removed };
-        self.event(event);
+        self.draft.event(event);
     }
 
     /// Stores the entries that changed; gives who came and who went.
@@ -131,10 +117,10 @@ impl Group {
             .map(|(inbox, entry)| (*inbox, StoredEntry(entry.entry.clone()).encode()))
             .collect();
         for (inbox, value) in changed {
-            self.put(Place::Roster(&inbox), value);
+            self.draft.put(Place::Roster(&inbox), value);
         }
         for inbox in &removed {
-            self.delete(Place::Roster(inbox));
+            self.draft.delete(Place::Roster(inbox));
         }
         (added, removed)
     }
@@ -143,18 +129,7 @@ impl Group {
     fn forget_senders(&mut self, before: BTreeSet<LeafCredential>) {
         let after: BTreeSet<LeafCredential> = self.leaves.keys().copied().collect();
         for leaf in before.symmetric_difference(&after) {
-            if self.senders.remove(&leaf.installation).is_some() {
-                self.delete(Place::Sender(&leaf.installation));
-            }
-        }
-    }
-
-    /// The epoch has ended in the log: what was kept for it can never be applied any more, and
-    /// its Welcomes go with it (scenario 100).
-    pub(super) fn drop_kept(&mut self) {
-        for id in std::mem::take(&mut self.kept).into_keys() {
-            self.published.remove(&id);
-            self.delete(Place::Kept(&id));
+            self.timeline.forget(&mut self.draft, &leaf.installation);
         }
     }
 }

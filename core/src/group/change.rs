@@ -4,21 +4,14 @@
 use std::collections::BTreeSet;
 
 use conclave_proto::{
-    InboxId, InstallationId, IntentId, Timestamp, codec::Wire, group::Right,
-    identity::IdentityState,
+    InboxId, InstallationId, IntentId, Timestamp, group::Right, identity::IdentityState,
 };
 
 use super::{
-    ChangeError, Group, Standing,
-    place::Place,
-    stored::{Intent, Wish, WishedInbox},
+    ChangeError, Group,
+    intents::{Wish, WishedInbox},
 };
-use crate::{
-    event::{Event, IntentFault, IntentOutcome, Parked},
-    identity::read_log,
-    mls::VerifiedPackage,
-    step::Step,
-};
+use crate::{identity::read_log, mls::VerifiedPackage, step::Step};
 
 /// An inbox to add, with everything that the commit has to carry: gathered by the caller.
 #[derive(Clone, Debug)]
@@ -101,19 +94,7 @@ impl Group {
     }
 
     fn may_change(&self, right: Right) -> Result<(), ChangeError> {
-        match self.meta.standing {
-            Standing::Removed { .. } => return Err(ChangeError::NotMember),
-            Standing::Stuck { removal: true, .. } => {
-                return Err(ChangeError::Parked(Parked::Removal));
-            }
-            Standing::Stuck { removal: false, .. } => {
-                return Err(ChangeError::Parked(Parked::Undecidable));
-            }
-            Standing::Forked { at } => {
-                return Err(ChangeError::Parked(Parked::OtherHistory { at }));
-            }
-            Standing::Member => {}
-        }
+        self.membership.may_act()?;
         if !self.state.may(&self.installation.inbox(), right) {
             return Err(ChangeError::NotAllowed);
         }
@@ -151,41 +132,9 @@ impl Group {
 
     fn wish(&mut self, now: Timestamp, wish: Wish) -> Result<Step<IntentId>, ChangeError> {
         self.begin()?;
-        let id = self.store_intent(wish);
+        let id = self.intents.add(&mut self.draft, wish);
         self.advance(now);
         Ok(self.end(id))
-    }
-
-    fn store_intent(&mut self, wish: Wish) -> IntentId {
-        let id = IntentId(self.meta.intents);
-        self.meta().intents = id.0.saturating_add(1);
-        let intent = Intent { wish };
-        self.put(Place::Intent(id), intent.encode());
-        self.intents.insert(id, intent);
-        id
-    }
-
-    /// Wishes a path update, unless one is wished or on its way.
-    pub(super) fn wish_key_update(&mut self) {
-        let wished = self.intents.values().any(|intent| matches!(intent.wish, Wish::UpdateKeys));
-        if !wished && !self.has_live_commit() {
-            self.store_intent(Wish::UpdateKeys);
-        }
-    }
-
-    pub(super) fn settle_intent(&mut self, intent: IntentId, outcome: IntentOutcome) {
-        if self.intents.remove(&intent).is_some() {
-            self.delete(Place::Intent(intent));
-            self.event(Event::IntentSettled { group: self.id, intent, outcome });
-        }
-    }
-
-    /// Ends every wish: this installation cannot carry out any more.
-    pub(super) fn fail_intents(&mut self, fault: IntentFault) {
-        let all: Vec<IntentId> = self.intents.keys().copied().collect();
-        for intent in all {
-            self.settle_intent(intent, IntentOutcome::Failed(fault));
-        }
     }
 }
 
