@@ -1,19 +1,12 @@
 //! The one route by which a commit changes a group, whoever made it (G7).
 
-use std::collections::BTreeSet;
-
-use conclave_proto::{
-    InboxId, Record, Timestamp, TransmitId,
-    codec::Wire,
-    group::{LeafCredential, StateDelta},
-};
+use conclave_proto::{Record, Timestamp, TransmitId, codec::Wire, group::StateDelta};
 
 use super::{
     Group,
     commits::KeptCommit,
     create::leaves_of,
-    place::Place,
-    stored::{StoredEntry, StoredSettings},
+    roster::{self, RosterChange},
 };
 use crate::{
     event::{CommitFault, Event, IntentOutcome, Rejection},
@@ -88,48 +81,14 @@ impl Group {
 
     fn replace_state(&mut self, next: State) {
         let before = std::mem::replace(&mut self.state, next);
-        let (added, removed) = self.store_roster_changes(&before);
-        if before.settings() != self.state.settings() {
-            self.draft.put(Place::Settings, StoredSettings(self.state.settings().clone()).encode());
-        }
+        let RosterChange { added, removed } =
+            roster::store_changes(&mut self.draft, &before, &self.state);
         if !before.is_same(&self.state) {
-            let leaves = leaves_of(&self.mls);
-            let old = std::mem::replace(&mut self.leaves, leaves);
-            self.forget_senders(old.into_keys().collect());
+            let after = leaves_of(&self.mls);
+            let before = std::mem::replace(&mut self.leaves, after);
+            self.timeline.change_leaves(&mut self.draft, &before, &self.leaves);
         }
         let event = Event::EpochChanged { group: self.id, epoch: self.epoch(), added, removed };
         self.draft.event(event);
-    }
-
-    /// Stores the entries that changed; gives who came and who went.
-    fn store_roster_changes(&mut self, before: &State) -> (Vec<InboxId>, Vec<InboxId>) {
-        let old = before.roster();
-        let new = self.state.roster();
-        let removed: Vec<InboxId> =
-            old.keys().filter(|inbox| !new.contains_key(*inbox)).copied().collect();
-        let added: Vec<InboxId> =
-            new.keys().filter(|inbox| !old.contains_key(*inbox)).copied().collect();
-        let changed: Vec<(InboxId, Vec<u8>)> = new
-            .iter()
-            .filter(|(inbox, entry)| {
-                old.get(*inbox).is_none_or(|o| !std::sync::Arc::ptr_eq(o, entry))
-            })
-            .map(|(inbox, entry)| (*inbox, StoredEntry(entry.entry.clone()).encode()))
-            .collect();
-        for (inbox, value) in changed {
-            self.draft.put(Place::Roster(&inbox), value);
-        }
-        for inbox in &removed {
-            self.draft.delete(Place::Roster(inbox));
-        }
-        (added, removed)
-    }
-
-    /// Counters belong to a leaf: one that went, or came anew, starts over.
-    fn forget_senders(&mut self, before: BTreeSet<LeafCredential>) {
-        let after: BTreeSet<LeafCredential> = self.leaves.keys().copied().collect();
-        for leaf in before.symmetric_difference(&after) {
-            self.timeline.forget(&mut self.draft, &leaf.installation);
-        }
     }
 }

@@ -4,14 +4,15 @@
 use std::collections::BTreeSet;
 
 use conclave_proto::{
-    InboxId, InstallationId, IntentId, Timestamp, group::Right, identity::IdentityState,
+    InboxId, IntentId, Timestamp,
+    group::{Flags, Right},
 };
 
 use super::{
     ChangeError, Group,
     intents::{Wish, WishedInbox},
 };
-use crate::{identity::read_log, mls::VerifiedPackage, step::Step};
+use crate::{identity::read_log, mls::VerifiedPackage, state::State, step::Step};
 
 /// An inbox to add, with everything that the commit has to carry: gathered by the caller.
 #[derive(Clone, Debug)]
@@ -36,14 +37,14 @@ impl Group {
         now: Timestamp,
         who: Vec<Candidate>,
     ) -> Result<Step<IntentId>, ChangeError> {
-        self.may_change(self.right_to_add(&who))?;
+        self.may_change(right_to_add(&self.state, &who))?;
         let inboxes: BTreeSet<InboxId> = who.iter().map(|candidate| candidate.inbox).collect();
         if who.is_empty() || inboxes.len() != who.len() {
             return Err(ChangeError::Misuse("each inbox to add has to be named once"));
         }
         let mut added = 0;
         for candidate in &who {
-            self.check_candidate(candidate)?;
+            check_candidate(&self.state, candidate)?;
             added += candidate.packages.len();
         }
         if self.leaves.len().saturating_add(added) > self.limits.leaves {
@@ -84,15 +85,6 @@ impl Group {
         self.wish(now, Wish::UpdateKeys)
     }
 
-    /// Adding an inbox needs the right to; following the log of one that is there needs none.
-    fn right_to_add(&self, who: &[Candidate]) -> Right {
-        if who.iter().all(|candidate| self.state.inbox(&candidate.inbox).is_some()) {
-            Right::Everyone
-        } else {
-            self.state.settings().policy.add
-        }
-    }
-
     fn may_change(&self, right: Right) -> Result<(), ChangeError> {
         self.membership.may_act()?;
         if !self.state.may(&self.installation.inbox(), right) {
@@ -104,38 +96,37 @@ impl Group {
         Ok(())
     }
 
-    fn check_candidate(&self, candidate: &Candidate) -> Result<(), ChangeError> {
-        let entries = candidate.log.iter().map(Vec::as_slice);
-        let identity = read_log(candidate.inbox, None, entries)
-            .ok_or(ChangeError::Misuse("the log founds no inbox"))?;
-        for package in &candidate.packages {
-            self.check_package(package, &identity)?;
-        }
-        Ok(())
-    }
-
-    fn check_package(
-        &self,
-        package: &VerifiedPackage,
-        identity: &IdentityState,
-    ) -> Result<(), ChangeError> {
-        let id: InstallationId = package.installation();
-        if package.inbox() != identity.inbox || !identity.installations.contains_key(&id) {
-            return Err(ChangeError::Misuse("a key package of somebody else"));
-        }
-        let required = conclave_proto::group::Flags::POST_QUANTUM;
-        if self.state.settings().flags.has(required) && !package.is_post_quantum() {
-            return Err(ChangeError::NotPostQuantum(id));
-        }
-        Ok(())
-    }
-
     fn wish(&mut self, now: Timestamp, wish: Wish) -> Result<Step<IntentId>, ChangeError> {
         self.begin()?;
         let id = self.intents.add(&mut self.draft, wish);
         self.advance(now);
         Ok(self.end(id))
     }
+}
+
+/// Adding an inbox needs the right to; following the log of one that is in the group needs none.
+fn right_to_add(state: &State, who: &[Candidate]) -> Right {
+    if who.iter().all(|candidate| state.inbox(&candidate.inbox).is_some()) {
+        Right::Everyone
+    } else {
+        state.settings().policy.add
+    }
+}
+
+fn check_candidate(state: &State, candidate: &Candidate) -> Result<(), ChangeError> {
+    let entries = candidate.log.iter().map(Vec::as_slice);
+    let identity = read_log(candidate.inbox, None, entries)
+        .ok_or(ChangeError::Misuse("the log founds no inbox"))?;
+    for package in &candidate.packages {
+        let id = package.installation();
+        if package.inbox() != identity.inbox || !identity.installations.contains_key(&id) {
+            return Err(ChangeError::Misuse("a key package of somebody else"));
+        }
+        if state.settings().flags.has(Flags::POST_QUANTUM) && !package.is_post_quantum() {
+            return Err(ChangeError::NotPostQuantum(id));
+        }
+    }
+    Ok(())
 }
 
 fn wished(candidate: Candidate) -> Result<WishedInbox, ChangeError> {

@@ -168,3 +168,129 @@ impl Commits {
 fn transmit(topic: &Topic, id: TransmitId, commit: &KeptCommit) -> Transmit {
     Transmit { topic: topic.clone(), id, expect: None, payload: commit.payload.clone() }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use conclave_proto::{
+        Envelope, EnvelopeKind, Epoch, IntentId, Mark, Timestamp, TransmitId, codec::Wire,
+    };
+
+    use super::{Commits, KEPT_COMMITS, KeptCommit};
+    use crate::group::{
+        draft::Draft,
+        fixture::{NOW, Stored, TOPIC, draft},
+        place::Place,
+    };
+
+    fn none() -> Commits {
+        Commits::new(TOPIC, BTreeMap::new())
+    }
+
+    const fn id(n: u8) -> TransmitId {
+        TransmitId([n; 16])
+    }
+
+    fn commit(n: u8) -> KeptCommit {
+        let (mark, kind) = (Mark([n; 16]), EnvelopeKind::Mls(vec![n; 4]));
+        KeptCommit {
+            epoch: Epoch(1),
+            mark,
+            payload: Envelope { mark, beacon: None, kind }.encode(),
+            staged: vec![n],
+            delta: None,
+            intents: vec![IntentId(n.into())],
+            welcome: None,
+            refused: false,
+        }
+    }
+
+    fn published(draft: &Draft) -> Vec<TransmitId> {
+        draft.effects.transmits.iter().map(|transmit| transmit.id).collect()
+    }
+
+    /// G6: one commit at a time; a released one is stored first, and found in the log by what it
+    /// carries.
+    #[test]
+    fn a_kept_commit_is_stored_released_and_found() {
+        let (mut commits, mut stored, mut draft) = (none(), Stored::default(), draft());
+        assert!(commits.may_make());
+        commits.keep(&mut draft, NOW, id(1), commit(1));
+        stored.apply(&draft);
+        let kept = KeptCommit::decode(stored.get(Place::Kept(&id(1))).unwrap()).unwrap();
+        assert_eq!(kept.payload, commit(1).payload);
+        assert_eq!(published(&draft), [id(1)]);
+        assert!(commits.has_live() && !commits.may_make());
+        assert_eq!(commits.find(&[1; 4]), Some(id(1)));
+        assert_eq!(commits.find(&[2; 4]), None);
+        assert_eq!(commits.get(&id(1)).map(|commit| commit.epoch), Some(Epoch(1)));
+    }
+
+    /// Scenarios 8, 99: a refused commit fails its wishes once and stays kept, also after a
+    /// restart.
+    #[test]
+    fn a_refused_commit_stays_kept_and_fails_its_wishes_once() {
+        let (mut commits, mut stored, mut draft) = (none(), Stored::default(), draft());
+        commits.keep(&mut draft, NOW, id(1), commit(1));
+        assert_eq!(commits.refuse(&mut draft, id(1)), [IntentId(1)]);
+        assert_eq!(commits.refuse(&mut draft, id(1)), []);
+        assert_eq!(commits.refuse(&mut draft, id(2)), []);
+        stored.apply(&draft);
+        let kept = KeptCommit::decode(stored.get(Place::Kept(&id(1))).unwrap()).unwrap();
+        for commits in [commits, Commits::new(TOPIC, BTreeMap::from([(id(1), kept)]))] {
+            assert!(commits.get(&id(1)).is_some() && commits.find(&[1; 4]).is_some());
+            assert!(!commits.has_live() && commits.may_make());
+            assert_eq!(commits.live().count(), 0);
+            assert_eq!(commits.republish_due(60), None);
+        }
+    }
+
+    /// A relay that refuses every commit makes this installation keep a bounded number of them; the
+    /// refused ones are then published again, for one of them has to end the epoch.
+    #[test]
+    fn refused_commits_are_bounded_and_then_published_again() {
+        let mut commits = none();
+        for n in 0..KEPT_COMMITS {
+            let n = u8::try_from(n).unwrap();
+            assert!(commits.may_make());
+            commits.keep(&mut draft(), NOW, id(n), commit(n));
+            commits.refuse(&mut draft(), id(n));
+        }
+        assert!(!commits.may_make() && !commits.has_live());
+        assert_eq!(commits.republish_due(60), Some(NOW.plus_ms(60)));
+        let mut draft = draft();
+        commits.republish(&mut draft, NOW.plus_ms(60), 60);
+        assert_eq!(published(&draft).len(), KEPT_COMMITS);
+    }
+
+    /// Scenario 9: an answer may have been a lie, so a commit is published again until the log
+    /// shows it.
+    #[test]
+    fn a_commit_is_published_again_when_its_time_has_passed() {
+        let mut commits = none();
+        commits.keep(&mut draft(), NOW, id(1), commit(1));
+        for (ms, due) in [(59, false), (60, true), (119, false), (120, true)] {
+            let mut draft = draft();
+            commits.republish(&mut draft, NOW.plus_ms(ms), 60);
+            assert_eq!(published(&draft).len(), usize::from(due), "{ms}");
+        }
+        assert_eq!(commits.republish_due(60), Some(NOW.plus_ms(180)));
+        let loaded = Commits::new(TOPIC, BTreeMap::from([(id(1), commit(1))]));
+        assert_eq!(loaded.republish_due(60), Some(Timestamp(60)));
+        assert_eq!(loaded.live().map(|transmit| transmit.id).collect::<Vec<_>>(), [id(1)]);
+    }
+
+    /// Scenario 100: the epoch has ended, and with it every commit that was kept for it.
+    #[test]
+    fn the_end_of_an_epoch_drops_what_was_kept() {
+        let (mut commits, mut stored, mut draft) = (none(), Stored::default(), draft());
+        for n in 1..4 {
+            commits.keep(&mut draft, NOW, id(n), commit(n));
+        }
+        commits.clear(&mut draft);
+        stored.apply(&draft);
+        assert_eq!(stored.len(), 0);
+        assert!(commits.may_make() && commits.find(&[1; 4]).is_none());
+    }
+}

@@ -14,17 +14,17 @@ use conclave_proto::{
 };
 
 use super::{
-    ChangeError, Group, LoadError,
+    ChangeError, Group, Leaves, LoadError,
     commits::Commits,
     draft::Draft,
     envelope::Marks,
     epochs::PastEpochs,
     intents::{Intent, Intents},
     outbox::{Outbox, StoredOutgoing},
-    place::{Place, StoredGroup},
+    place::StoredGroup,
     renewal::Renewal,
+    roster,
     standing::Membership,
-    stored::{StoredEntry, StoredSettings},
     timeline::{Sent, Timeline},
 };
 use crate::{
@@ -249,17 +249,7 @@ impl Group {
     fn store_everything(&mut self) {
         self.begin_without_entropy();
         self.draft.change_meta();
-        let settings = StoredSettings(self.state.settings().clone()).encode();
-        self.draft.put(Place::Settings, settings);
-        let entries: Vec<_> = self
-            .state
-            .roster()
-            .iter()
-            .map(|(inbox, entry)| (*inbox, StoredEntry(entry.entry.clone()).encode()))
-            .collect();
-        for (inbox, value) in entries {
-            self.draft.put(Place::Roster(&inbox), value);
-        }
+        roster::store(&mut self.draft, &self.state);
     }
 
     /// What was stored together has to fit together: tree, roster and group context.
@@ -283,7 +273,7 @@ impl Group {
 }
 
 /// The leaves by their credentials.
-pub(super) fn leaves_of(mls: &Mls) -> BTreeMap<LeafCredential, u32> {
+pub(super) fn leaves_of(mls: &Mls) -> Leaves {
     mls.leaves().filter_map(|(leaf, credential)| Some((credential?, leaf))).collect()
 }
 

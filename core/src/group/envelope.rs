@@ -113,3 +113,70 @@ impl Marks {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use conclave_proto::{Envelope, EnvelopeKind, GroupId, InboxId, Mark, Topic, codec::Wire};
+
+    use super::{MARK_WINDOW, Marks, carries};
+    use crate::{
+        event::Rejection,
+        group::fixture::{TOPIC, draft},
+        installation::Installation,
+    };
+
+    fn installation(mark_key: u8) -> Installation {
+        Installation::new(InboxId([1; 32]), [2; 32], [mark_key; 32])
+    }
+
+    #[test]
+    fn each_envelope_has_a_mark_of_its_own() {
+        let (own, mut marks, mut draft) = (installation(3), Marks::new(9, 0), draft());
+        let first = marks.draw(&mut draft, &own, &TOPIC);
+        let second = marks.draw(&mut draft, &own, &TOPIC);
+        assert_eq!([first, second], [own.mark(&TOPIC, 9, 0), own.mark(&TOPIC, 9, 1)]);
+        assert_ne!(first, second);
+        assert_eq!((marks.life(), marks.count()), (9, 2));
+        assert!(draft.meta_changed);
+    }
+
+    /// E9, scenario 91: an envelope on the own leaf was handled before, or comes of a copy of the
+    /// store, or is forged; only the marks tell.
+    #[test]
+    fn marks_tell_repeats_from_copies_and_forgeries() {
+        let (own, next) = (installation(3), 5_000);
+        let marks = Marks::new(9, next);
+        let judged = |mark| marks.judge(&own, &TOPIC, mark);
+        let of = |counter| own.mark(&TOPIC, 9, counter);
+        for counter in [next - 1, next - MARK_WINDOW] {
+            assert_eq!(judged(of(counter)), Some(Rejection::Replayed), "{counter}");
+        }
+        for counter in [next, next + MARK_WINDOW - 1] {
+            assert_eq!(judged(of(counter)), None, "{counter}");
+        }
+        let forged = [
+            of(next - MARK_WINDOW - 1),
+            of(next + MARK_WINDOW),
+            own.mark(&TOPIC, 8, next),
+            own.mark(&Topic::Group(GroupId([8; 16])), 9, next),
+            installation(4).mark(&TOPIC, 9, next),
+            Mark([0; 16]),
+        ];
+        for mark in forged {
+            assert_eq!(judged(mark), Some(Rejection::Forged));
+        }
+    }
+
+    #[test]
+    fn an_envelope_carries_its_message_and_no_other() {
+        let (mark, message) = (Mark([4; 16]), b"message".to_vec());
+        let kind = EnvelopeKind::Mls(message.clone());
+        let payload = Envelope { mark, beacon: None, kind }.encode();
+        assert!(carries(&payload, mark, &message));
+        assert!(!carries(&payload, mark, b"message of another"));
+        // A part of the message stands at the end of the envelope as well.
+        assert!(!carries(&payload, mark, b"sage"));
+        assert!(!carries(&payload, mark, b""));
+        assert!(!carries(&payload, Mark([5; 16]), &message));
+    }
+}

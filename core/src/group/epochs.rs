@@ -110,3 +110,132 @@ fn may_post(settings: &Settings, sender: &LeafCredential) -> bool {
         Right::Nobody => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use conclave_proto::{
+        Epoch, Timestamp,
+        group::{Policy, Right, Settings},
+    };
+
+    use super::{PastEpoch, PastEpochs, is_late};
+    use crate::{
+        config::PAST_EPOCHS,
+        event::Rejection,
+        group::fixture::{NOW, draft, entry, inbox, leaf, state},
+        state::{Entry, State},
+    };
+
+    const ONLY_ADMINS: Policy = Policy { post: Right::Admins, ..Policy::OPEN };
+
+    fn ended(epochs: &[(u64, &State, &State)]) -> PastEpochs {
+        let mut past = PastEpochs::new(Vec::new());
+        for (epoch, before, after) in epochs {
+            past.end(&mut draft(), NOW, Epoch(*epoch), before, after);
+        }
+        past
+    }
+
+    /// G17: the right to post counts at the position in the log. Person 1 is the super-admin.
+    #[test]
+    fn who_may_not_post_here_is_refused() {
+        let (open, closed) = (state(&[1, 2], Policy::OPEN), state(&[1, 2], ONLY_ADMINS));
+        let past = ended(&[(4, &open, &closed)]);
+        assert_eq!(past.admit(&closed, &leaf(2), Epoch(4)), Err(Rejection::NotAllowed));
+        assert_eq!(past.admit(&closed, &leaf(1), Epoch(4)), Ok(()));
+    }
+
+    /// G17: and it counts in the epoch of the message, so past settings are kept.
+    #[test]
+    fn who_could_not_post_then_is_refused() {
+        let (open, closed) = (state(&[1, 2], Policy::OPEN), state(&[1, 2], ONLY_ADMINS));
+        let past = ended(&[(3, &closed, &closed), (4, &closed, &open), (5, &open, &open)]);
+        for (epoch, verdict) in [
+            (3, Err(Rejection::NotAllowed)),
+            (4, Err(Rejection::NotAllowed)),
+            (5, Ok(())),
+            (6, Ok(())),
+        ] {
+            assert_eq!(past.admit(&open, &leaf(2), Epoch(epoch)), verdict, "epoch {epoch}");
+            assert_eq!(past.admit(&open, &leaf(1), Epoch(epoch)), Ok(()), "epoch {epoch}");
+        }
+    }
+
+    /// Each right to post admits those who hold it in the past settings, and no other.
+    #[test]
+    fn each_right_to_post_then_admits_its_holders() {
+        let present = state(&[1, 2, 3], Policy::OPEN);
+        let admitted = |post| {
+            let policy = Policy { post, ..Policy::OPEN };
+            let admins = BTreeSet::from([inbox(2)]);
+            let settings = Settings { policy, admins, ..present.settings().clone() };
+            let epoch = PastEpoch { epoch: Epoch(4), ended: NOW, settings: Some(settings) };
+            let past = PastEpochs::new(vec![epoch]);
+            [1, 2, 3].map(|seed| past.admit(&present, &leaf(seed), Epoch(4)).is_ok())
+        };
+        assert_eq!(admitted(Right::Everyone), [true, true, true]);
+        assert_eq!(admitted(Right::Admins), [true, true, false]);
+        assert_eq!(admitted(Right::SuperAdmins), [true, false, false]);
+        assert_eq!(admitted(Right::Nobody), [false, false, false]);
+    }
+
+    /// G17, PROTOCOL 3: a member that was removed, or added again since, sent as somebody else.
+    #[test]
+    fn a_message_counts_for_the_incarnation_that_sent_it() {
+        let founder = state(&[1], Policy::OPEN);
+        let mut roster = founder.roster().clone();
+        roster.insert(inbox(2), Entry::new(entry(2, Epoch(5))));
+        let again = State::new(founder.settings().clone(), roster);
+        let past = ended(&[]);
+        assert_eq!(past.admit(&again, &leaf(2), Epoch(4)), Err(Rejection::NotAMember));
+        assert_eq!(past.admit(&again, &leaf(2), Epoch(5)), Ok(()));
+        assert_eq!(past.admit(&founder, &leaf(2), Epoch(5)), Err(Rejection::NotAMember));
+        let mut other_device = leaf(2);
+        other_device.installation = leaf(3).installation;
+        assert_eq!(past.admit(&again, &other_device, Epoch(5)), Err(Rejection::NotAMember));
+    }
+
+    /// S4: as many epochs are kept as the rules say, the newest.
+    #[test]
+    fn only_the_newest_epochs_are_kept() {
+        let state = state(&[1], Policy::OPEN);
+        let (mut past, mut draft) = (PastEpochs::new(Vec::new()), draft());
+        for epoch in 0..10 {
+            past.end(&mut draft, NOW, Epoch(epoch), &state, &state);
+        }
+        assert!(draft.meta_changed);
+        assert_eq!(past.all().len(), PAST_EPOCHS);
+        for epoch in 0..12 {
+            assert_eq!(past.keeps(Epoch(epoch)), (7..10).contains(&epoch), "epoch {epoch}");
+        }
+    }
+
+    /// S4: an epoch is kept for so long, and not a millisecond longer.
+    #[test]
+    fn an_epoch_expires_by_its_age() {
+        let epoch =
+            |n: u64| PastEpoch { epoch: Epoch(n), ended: Timestamp(n * 100), settings: None };
+        let mut past = PastEpochs::new(vec![epoch(1), epoch(2)]);
+        assert_eq!(past.expiry(50), Some(Timestamp(150)));
+        assert_eq!(past.expire(Timestamp(149), 50), None);
+        assert_eq!(past.expire(Timestamp(150), 50), Some(1));
+        assert_eq!(past.expire(Timestamp(250), 50), Some(0));
+        let mut draft = draft();
+        past.keep(&mut draft, 1);
+        assert_eq!(past.all(), [epoch(2)]);
+        assert!(draft.meta_changed);
+        past.keep(&mut draft, 0);
+        assert_eq!(past.expiry(50), None);
+    }
+
+    /// A message is late when the window of the rules has passed, whatever the time.
+    #[test]
+    fn a_message_is_late_after_the_epochs_that_all_members_keep() {
+        let window = PAST_EPOCHS as u64;
+        assert!(!is_late(Epoch(4), Epoch(4)) && !is_late(Epoch(4), Epoch(4 + window)));
+        assert!(is_late(Epoch(4), Epoch(5 + window)));
+        assert!(!is_late(Epoch(9), Epoch(4)));
+    }
+}

@@ -104,3 +104,74 @@ impl Intents {
         self.settle_all(draft, &all, IntentOutcome::Failed(fault));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use conclave_proto::{IntentId, codec::Wire};
+
+    use super::{Intent, Intents, Wish};
+    use crate::{
+        event::{Event, IntentFault, IntentOutcome},
+        group::{
+            fixture::{GROUP, Stored, draft, events, inbox},
+            place::Place,
+        },
+    };
+
+    fn none() -> Intents {
+        Intents::new(BTreeMap::new(), IntentId(0))
+    }
+
+    const fn settled(intent: IntentId, outcome: IntentOutcome) -> Event {
+        Event::IntentSettled { group: GROUP, intent, outcome }
+    }
+
+    /// G5: a wish is stored until it has an outcome, which is told once.
+    #[test]
+    fn a_wish_is_stored_until_it_is_settled_and_settled_once() {
+        let (mut intents, mut stored, mut draft) = (none(), Stored::default(), draft());
+        let id = intents.add(&mut draft, Wish::Remove(vec![inbox(1)]));
+        stored.apply(&draft);
+        let intent = Intent::decode(stored.get(Place::Intent(id)).unwrap()).unwrap();
+        assert_eq!(intent.wish, Wish::Remove(vec![inbox(1)]));
+        assert!(draft.meta_changed && events(&draft).is_empty());
+        let mut draft = crate::group::fixture::draft();
+        intents.settle(&mut draft, id, IntentOutcome::Done);
+        intents.settle(&mut draft, id, IntentOutcome::AlreadySo);
+        stored.apply(&draft);
+        assert_eq!(events(&draft), [settled(id, IntentOutcome::Done)]);
+        assert!(stored.get(Place::Intent(id)).is_none() && intents.is_empty());
+    }
+
+    #[test]
+    fn wishes_have_ids_of_their_own_also_after_a_load() {
+        let mut intents = Intents::new(BTreeMap::new(), IntentId(7));
+        let ids = [0; 2].map(|_| intents.add(&mut draft(), Wish::UpdateKeys));
+        assert_eq!(ids, [IntentId(7), IntentId(8)]);
+        assert_eq!(intents.next(), IntentId(9));
+        assert_eq!(intents.ids().collect::<Vec<_>>(), ids);
+        assert_eq!(intents.len(), 2);
+    }
+
+    /// G5: whoever is not a member any more cannot carry out a wish; each is told.
+    #[test]
+    fn all_wishes_fail_with_the_membership() {
+        let (mut intents, mut draft) = (none(), draft());
+        let ids = [0; 3].map(|_| intents.add(&mut draft, Wish::UpdateKeys));
+        intents.fail(&mut draft, IntentFault::NotMember);
+        let failed = IntentOutcome::Failed(IntentFault::NotMember);
+        assert_eq!(events(&draft), ids.map(|id| settled(id, failed)));
+        assert!(intents.is_empty());
+    }
+
+    #[test]
+    fn only_a_key_update_is_one() {
+        let mut intents = none();
+        intents.add(&mut draft(), Wish::Remove(vec![inbox(1)]));
+        assert!(!intents.wish_key_update());
+        intents.add(&mut draft(), Wish::UpdateKeys);
+        assert!(intents.wish_key_update());
+    }
+}

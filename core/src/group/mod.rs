@@ -24,6 +24,8 @@ mod draft;
 mod envelope;
 mod epochs;
 mod error;
+#[cfg(test)]
+mod fixture;
 mod held;
 mod intents;
 mod judge;
@@ -35,6 +37,7 @@ mod plan;
 mod publish;
 mod receive;
 mod renewal;
+mod roster;
 mod send;
 mod standing;
 mod stored;
@@ -78,6 +81,9 @@ use standing::Membership;
 use stored::Meta;
 use timeline::{Sent, Timeline};
 
+/// The leaves of an epoch: whose they are, and their positions in the tree.
+type Leaves = BTreeMap<LeafCredential, u32>;
+
 /// One group of this installation.
 ///
 /// Memory is a cache of the store: if a step could not be stored, drop the group and load it
@@ -91,7 +97,7 @@ pub struct Group {
     lineage: Lineage,
     mls: Mls,
     state: State,
-    leaves: BTreeMap<LeafCredential, u32>,
+    leaves: Leaves,
     cursor: Cursor,
     membership: Membership,
     marks: Marks,

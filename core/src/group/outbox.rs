@@ -13,7 +13,7 @@ use super::{
     envelope::{SentEnvelope, carries},
     place::Place,
 };
-use crate::delivery::Transmit;
+use crate::delivery::{PublishOutcome, Refusal, Transmit};
 use entry::{Answer, Outgoing};
 pub(super) use entry::{OwnMessage, StoredOutgoing};
 
@@ -187,20 +187,27 @@ impl Outbox {
         }
     }
 
-    /// The relay says that an envelope is stored at `seq`. That settles what only the relay sees
-    /// and releases what waited for it; a message is settled by the log.
-    pub(super) fn accepted(&mut self, draft: &mut Draft, now: Timestamp, id: TransmitId, seq: Seq) {
+    /// The relay's answer to a publish. It settles what only the relay sees, and releases what
+    /// waited for that; a message is settled by the log. An answer that leaves the matter open
+    /// changes nothing: the envelope is published again.
+    pub(super) fn answered(
+        &mut self,
+        draft: &mut Draft,
+        now: Timestamp,
+        id: TransmitId,
+        outcome: &PublishOutcome,
+    ) {
+        let answer = match outcome {
+            PublishOutcome::Accepted { seq, .. } => Answer::Accepted(*seq),
+            refused if is_refusal(refused) => Answer::Refused,
+            PublishOutcome::Refused(_)
+            | PublishOutcome::NotStored { .. }
+            | PublishOutcome::Unknown => return,
+        };
         self.settle_plain(draft, id);
+        // After a refusal too: the reader of the Welcome sees whether it was the truth.
         self.release_after(draft, now, id);
-        self.note_answer(id, Answer::Accepted(seq));
-    }
-
-    /// The relay will not take an envelope. A Welcome that waited for a body is released all the
-    /// same: its reader sees whether the refusal was the truth.
-    pub(super) fn refused(&mut self, draft: &mut Draft, now: Timestamp, id: TransmitId) {
-        self.settle_plain(draft, id);
-        self.release_after(draft, now, id);
-        self.note_answer(id, Answer::Refused);
+        self.note_answer(id, answer);
     }
 
     /// When the envelope that was released first is published again.
@@ -263,4 +270,9 @@ impl Outbox {
             }
         }
     }
+}
+
+/// Whether the relay will never take an envelope, whatever comes before it.
+pub(super) const fn is_refusal(outcome: &PublishOutcome) -> bool {
+    matches!(outcome, PublishOutcome::Refused(Refusal::TooLarge { .. } | Refusal::Invalid))
 }

@@ -2,9 +2,9 @@
 
 use conclave_proto::{Timestamp, TransmitId};
 
-use super::Group;
+use super::{Group, outbox::is_refusal};
 use crate::{
-    delivery::{PublishOutcome, Refusal, Transmit},
+    delivery::{PublishOutcome, Transmit},
     event::{IntentFault, IntentOutcome},
     step::Step,
 };
@@ -28,33 +28,21 @@ impl Group {
         id: TransmitId,
         outcome: &PublishOutcome,
     ) -> Step {
-        match outcome {
-            PublishOutcome::Accepted { seq, .. } => {
-                self.begin_without_entropy();
-                self.outbox.accepted(&mut self.draft, now, id, *seq);
-            }
-            PublishOutcome::Refused(Refusal::TooLarge { .. } | Refusal::Invalid) => {
-                self.refused(now, id);
-            }
-            PublishOutcome::Refused(Refusal::Behind | Refusal::Conflict { .. })
-            | PublishOutcome::NotStored { .. }
-            | PublishOutcome::Unknown => self.begin_without_entropy(),
-        }
-        self.end(())
-    }
-
-    fn refused(&mut self, now: Timestamp, id: TransmitId) {
+        let refused = is_refusal(outcome);
         // Going on with what waited takes randomness. Without any, the timer does it.
-        let goes_on = self.begin().is_ok();
+        let goes_on = refused && self.begin().is_ok();
         if !goes_on {
             self.begin_without_entropy();
         }
-        self.outbox.refused(&mut self.draft, now, id);
-        let intents = self.commits.refuse(&mut self.draft, id);
-        let failed = IntentOutcome::Failed(IntentFault::TooLarge);
-        self.intents.settle_all(&mut self.draft, &intents, failed);
+        self.outbox.answered(&mut self.draft, now, id, outcome);
+        if refused {
+            let intents = self.commits.refuse(&mut self.draft, id);
+            let failed = IntentOutcome::Failed(IntentFault::TooLarge);
+            self.intents.settle_all(&mut self.draft, &intents, failed);
+        }
         if goes_on {
             self.advance(now);
         }
+        self.end(())
     }
 }

@@ -38,3 +38,35 @@ impl Renewal {
         draft.change_meta();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use conclave_proto::Timestamp;
+
+    use super::Renewal;
+    use crate::group::fixture::draft;
+
+    /// S5: only an installation that joined by a Welcome shares its leaf key with other groups.
+    #[test]
+    fn only_who_joined_by_a_welcome_renews_without_sending() {
+        let founder = Renewal::new(Timestamp(10), Timestamp(10));
+        assert_eq!(founder.after_joining(), None);
+        let mut joined = Renewal::new(Timestamp(10), Timestamp(90));
+        assert_eq!(joined.after_joining(), Some(Timestamp(90)));
+        let mut draft = draft();
+        joined.renewed(&mut draft, Timestamp(50));
+        assert_eq!(joined.after_joining(), None);
+        assert_eq!(joined.last, Some(Timestamp(50)));
+        assert!(draft.meta_changed);
+    }
+
+    /// S5, scenario 70: due before the first message, and again when the time has passed.
+    #[test]
+    fn a_path_update_is_due_before_the_first_message_and_after_the_interval() {
+        let mut renewal = Renewal::new(Timestamp(10), Timestamp(10));
+        assert!(renewal.is_due(Timestamp(10), 100));
+        renewal.renewed(&mut draft(), Timestamp(50));
+        assert!(!renewal.is_due(Timestamp(149), 100));
+        assert!(renewal.is_due(Timestamp(150), 100));
+    }
+}

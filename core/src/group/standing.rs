@@ -248,3 +248,6 @@ impl From<Barred> for ChangeError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

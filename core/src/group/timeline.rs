@@ -11,7 +11,7 @@ use conclave_proto::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{draft::Draft, outbox::OwnMessage, place::Place, stored::StoredMessage};
+use super::{Leaves, draft::Draft, outbox::OwnMessage, place::Place, stored::StoredMessage};
 use crate::event::{Event, Rejection};
 
 /// The messages of a group at their positions in the log.
@@ -103,10 +103,15 @@ impl Timeline {
         push_bounded(&mut self.trail, (cursor.seq, cursor.hash), TRAIL);
     }
 
-    /// Counters belong to a leaf: one that leaves, or joins again, starts over.
-    pub(super) fn forget(&mut self, draft: &mut Draft, sender: &InstallationId) {
-        if self.senders.remove(sender).is_some() {
-            draft.delete(Place::Sender(sender));
+    /// An epoch has other leaves than the one before it. Counters belong to a leaf: one that left,
+    /// or has joined, starts over.
+    pub(super) fn change_leaves(&mut self, draft: &mut Draft, before: &Leaves, after: &Leaves) {
+        let left = before.keys().filter(|leaf| !after.contains_key(*leaf));
+        let joined = after.keys().filter(|leaf| !before.contains_key(*leaf));
+        for leaf in left.chain(joined) {
+            if self.senders.remove(&leaf.installation).is_some() {
+                draft.delete(Place::Sender(&leaf.installation));
+            }
         }
     }
 
@@ -200,49 +205,4 @@ fn push_bounded<T>(queue: &mut VecDeque<T>, value: T, most: usize) {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use proptest::prelude::*;
-
-    use super::SenderLog;
-
-    proptest! {
-        /// G14: what was received is known exactly while the holes are few.
-        #[test]
-        fn received_counters_are_known(counters in prop::collection::vec(1_u64..100, 0..40)) {
-            let (mut log, mut model) = (SenderLog::default(), BTreeSet::new());
-            for counter in counters {
-                prop_assert_eq!(log.has(counter), model.contains(&counter));
-                if model.insert(counter) {
-                    log.note(counter);
-                }
-            }
-            for counter in 0..101 {
-                prop_assert_eq!(log.has(counter), model.contains(&counter));
-            }
-        }
-    }
-
-    /// G14.
-    #[test]
-    fn a_hole_is_reported_once_and_not_before_the_first_message() {
-        let mut log = SenderLog::default();
-        assert_eq!(log.note(5), None);
-        assert_eq!(log.note(6), None);
-        assert_eq!(log.note(9), Some((7, 8)));
-        assert_eq!(log.note(8), None);
-        assert_eq!(log.note(10), None);
-        assert!(!log.has(7) && !log.has(4));
-    }
-
-    #[test]
-    fn the_memory_of_holes_is_bounded() {
-        let mut log = SenderLog::default();
-        for counter in 0..10_000 {
-            log.note(counter * 2);
-        }
-        assert!(log.ranges.len() <= super::HOLES);
-        assert!(log.has(1) && !log.has(19_997));
-    }
-}
+mod tests;
