@@ -111,3 +111,6 @@ impl Judge<'_> {
         if leaves == next.expected_leaves() { Ok(()) } else { Err(CommitFault::Leaves) }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -127,7 +127,7 @@ impl Outbox {
 
     /// A message that waited is encrypted, and released.
     pub(super) fn encrypted(&mut self, draft: &mut Draft, number: u64, envelope: SentEnvelope) {
-        let Some(Outgoing::Waiting(message)) = self.entries.remove(&number) else { return };
+        let Some(message) = self.waiting(number).cloned() else { return };
         draft.transmit(envelope.transmit());
         let sent = Outgoing::Sent { message, envelope, answer: Answer::None };
         self.set(draft, number, sent);
@@ -174,8 +174,8 @@ impl Outbox {
 
     /// No member could read a message: it is encrypted again, with the same message id.
     pub(super) fn send_again(&mut self, draft: &mut Draft, number: u64) {
-        if let Some(Outgoing::Sent { message, .. }) = self.entries.remove(&number) {
-            self.set(draft, number, Outgoing::Waiting(message));
+        if let Some(Outgoing::Sent { message, .. }) = self.entries.get(&number) {
+            self.set(draft, number, Outgoing::Waiting(message.clone()));
         }
     }
 

@@ -203,3 +203,6 @@ pub(super) const fn fault_of(fault: CommitFault) -> IntentFault {
         | CommitFault::Leaves => IntentFault::BadInput,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -54,3 +54,65 @@ fn store_settings(draft: &mut Draft, state: &State) {
 fn store_entry(draft: &mut Draft, inbox: &InboxId, entry: &Entry) {
     draft.put(Place::Roster(inbox), StoredEntry(entry.entry.clone()).encode());
 }
+
+#[cfg(test)]
+mod tests {
+    use conclave_proto::{
+        Epoch,
+        codec::Wire,
+        group::{InboxChange, Policy, SettingChange, StateDelta},
+    };
+
+    use super::{RosterChange, store, store_changes};
+    use crate::{
+        group::{
+            fixture::{Stored, draft, inbox, person, state},
+            place::Place,
+            stored::{StoredEntry, StoredSettings},
+        },
+        state::State,
+    };
+
+    fn stored(state: &State) -> Stored {
+        let (mut stored, mut draft) = (Stored::default(), draft());
+        store(&mut draft, state);
+        stored.apply(&draft);
+        stored
+    }
+
+    fn assert_holds(stored: &Stored, state: &State) {
+        let settings = StoredSettings::decode(stored.get(Place::Settings).unwrap()).unwrap();
+        assert_eq!(&settings.0, state.settings());
+        for entry in state.inboxes() {
+            let value = stored.get(Place::Roster(&entry.identity.inbox)).unwrap();
+            assert_eq!(&StoredEntry::decode(value).unwrap().0, entry);
+        }
+        assert_eq!(stored.len(), state.inboxes().count() + 1);
+    }
+
+    /// E4: after a change the store holds the state that the commit led to, and only what changed
+    /// was written.
+    #[test]
+    fn a_change_stores_the_state_that_it_leads_to() {
+        let before = state(&[1, 2, 3], Policy::OPEN);
+        assert_holds(&stored(&before), &before);
+        let join = InboxChange::Join { entries: vec![person(4).0], absent: [].into() };
+        let inboxes = [(inbox(2), InboxChange::Leave), (inbox(4), join)].into();
+        let settings = vec![SettingChange::Field(1, Some(b"name".to_vec()))];
+        let roster = StateDelta { inboxes, ..StateDelta::default() };
+        let named = StateDelta { settings, ..StateDelta::default() };
+        for (delta, writes, added, removed) in [
+            (StateDelta::default(), 0, vec![], vec![]),
+            (named, 1, vec![], vec![]),
+            (roster, 2, vec![inbox(4)], vec![inbox(2)]),
+        ] {
+            let after = before.apply(&delta, &inbox(1), Epoch(5)).unwrap();
+            let (mut stored, mut draft) = (stored(&before), draft());
+            let change = store_changes(&mut draft, &before, &after);
+            assert_eq!(change, RosterChange { added, removed });
+            assert_eq!(draft.writes.len(), writes);
+            stored.apply(&draft);
+            assert_holds(&stored, &after);
+        }
+    }
+}
