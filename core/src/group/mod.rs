@@ -41,6 +41,8 @@ mod roster;
 mod send;
 mod standing;
 mod stored;
+#[cfg(test)]
+mod tests;
 mod timeline;
 mod timer;
 mod welcome;
