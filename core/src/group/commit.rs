@@ -40,7 +40,7 @@ impl Group {
 
     /// Wishes a path update, unless one is wished or on its way.
     pub(super) fn wish_key_update(&mut self) {
-        if !self.intents.wish_key_update() && !self.commits.has_live() {
+        if !self.intents.has_key_update() && !self.commits.has_live() {
             self.intents.add(&mut self.draft, Wish::UpdateKeys);
         }
     }

@@ -14,7 +14,7 @@ use conclave_proto::{
 };
 
 use super::{
-    ChangeError, Group, Leaves, LoadError,
+    ChangeError, Group, LoadError,
     commits::Commits,
     draft::Draft,
     envelope::Marks,
@@ -273,7 +273,7 @@ impl Group {
 }
 
 /// The leaves by their credentials.
-pub(super) fn leaves_of(mls: &Mls) -> Leaves {
+pub(super) fn leaves_of(mls: &Mls) -> BTreeMap<LeafCredential, u32> {
     mls.leaves().filter_map(|(leaf, credential)| Some((credential?, leaf))).collect()
 }
 

@@ -64,7 +64,7 @@ impl Intents {
     }
 
     /// Whether a path update is wished.
-    pub(super) fn wish_key_update(&self) -> bool {
+    pub(super) fn has_key_update(&self) -> bool {
         self.intents.values().any(|intent| matches!(intent.wish, Wish::UpdateKeys))
     }
 
@@ -155,7 +155,7 @@ mod tests {
         assert_eq!(intents.len(), 2);
     }
 
-    /// G5: whoever is not a member any more cannot carry out a wish; each is told.
+    /// G5: an installation that was removed carries out no wish, and says so of each.
     #[test]
     fn all_wishes_fail_with_the_membership() {
         let (mut intents, mut draft) = (none(), draft());
@@ -170,8 +170,8 @@ mod tests {
     fn only_a_key_update_is_one() {
         let mut intents = none();
         intents.add(&mut draft(), Wish::Remove(vec![inbox(1)]));
-        assert!(!intents.wish_key_update());
+        assert!(!intents.has_key_update());
         intents.add(&mut draft(), Wish::UpdateKeys);
-        assert!(intents.wish_key_update());
+        assert!(intents.has_key_update());
     }
 }

@@ -3,7 +3,7 @@
 //! A pure function of the group's state in its epoch and the facts of the commit. No clock, no
 //! configuration, no network: what is impure never decides here.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use conclave_proto::{
     Epoch,
@@ -12,13 +12,12 @@ use conclave_proto::{
     limits,
 };
 
-use super::Leaves;
 use crate::{event::CommitFault, mls::CommitFacts, state::State};
 
 /// The judge of the commits of one epoch.
 pub(super) struct Judge<'a> {
     pub(super) state: &'a State,
-    pub(super) leaves: &'a Leaves,
+    pub(super) leaves: &'a BTreeMap<LeafCredential, u32>,
     pub(super) epoch: Epoch,
 }
 

@@ -83,9 +83,6 @@ use standing::Membership;
 use stored::Meta;
 use timeline::{Sent, Timeline};
 
-/// The leaves of an epoch: whose they are, and their positions in the tree.
-type Leaves = BTreeMap<LeafCredential, u32>;
-
 /// One group of this installation.
 ///
 /// Memory is a cache of the store: if a step could not be stored, drop the group and load it
@@ -99,7 +96,8 @@ pub struct Group {
     lineage: Lineage,
     mls: Mls,
     state: State,
-    leaves: Leaves,
+    /// The leaves of the present epoch, and their positions in the tree.
+    leaves: BTreeMap<LeafCredential, u32>,
     cursor: Cursor,
     membership: Membership,
     marks: Marks,
@@ -175,7 +173,7 @@ impl Group {
     /// Own messages that have no place in the log yet.
     #[must_use]
     pub fn unsettled_messages(&self) -> usize {
-        self.outbox.messages()
+        self.outbox.message_count()
     }
 
     /// Whether nothing of its own is on its way: no wish, no message, no Welcome.

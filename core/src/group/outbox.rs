@@ -58,7 +58,7 @@ impl Outbox {
     }
 
     /// Own messages that the log has not shown.
-    pub(super) fn messages(&self) -> usize {
+    pub(super) fn message_count(&self) -> usize {
         self.entries.values().filter(|outgoing| outgoing.message().is_some()).count()
     }
 

@@ -50,9 +50,6 @@ enum Contribution<P> {
     AlreadySo,
 }
 
-/// Key packages by their installations.
-type Packages<P> = BTreeMap<InstallationId, P>;
-
 impl<P, O: Fn(&[u8]) -> Option<(InstallationId, P)>> Planner<'_, O> {
     /// All wishes that fit into one commit and touch different inboxes; the others are for the next
     /// commits. A wish that is true already, or cannot be carried out, ends.
@@ -121,7 +118,7 @@ impl<P, O: Fn(&[u8]) -> Option<(InstallationId, P)>> Planner<'_, O> {
 
     fn plan_addition(&self, wished: &WishedInbox, plan: &mut Plan<P>) -> Result<(), IntentFault> {
         let packages = wished.packages.iter().map(|bytes| (self.open)(bytes));
-        let packages = packages.collect::<Option<Packages<P>>>().ok_or(IntentFault::BadInput)?;
+        let packages = packages.collect::<Option<BTreeMap<_, _>>>().ok_or(IntentFault::BadInput)?;
         match self.state.inbox(&wished.inbox) {
             None => plan_join(wished, packages, plan),
             Some(entry) => plan_follow(wished, entry, packages, plan),
@@ -131,7 +128,7 @@ impl<P, O: Fn(&[u8]) -> Option<(InstallationId, P)>> Planner<'_, O> {
 
 fn plan_join<P>(
     wished: &WishedInbox,
-    packages: Packages<P>,
+    packages: BTreeMap<InstallationId, P>,
     plan: &mut Plan<P>,
 ) -> Result<(), IntentFault> {
     let accepted = accepted(wished.inbox, None, wished.log.iter().map(Vec::as_slice));
@@ -149,7 +146,7 @@ fn plan_join<P>(
 fn plan_follow<P>(
     wished: &WishedInbox,
     entry: &RosterEntry,
-    mut packages: Packages<P>,
+    mut packages: BTreeMap<InstallationId, P>,
     plan: &mut Plan<P>,
 ) -> Result<(), IntentFault> {
     // The log has to go through the head that the group cites; what follows is new.

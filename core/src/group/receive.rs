@@ -85,7 +85,7 @@ impl Group {
         }
         self.cursor = record.cursor();
         self.draft.change_meta();
-        self.timeline.pass(self.cursor);
+        self.timeline.extend_trail(self.cursor);
         Ok(())
     }
 

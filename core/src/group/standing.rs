@@ -216,8 +216,8 @@ impl Membership {
     }
 }
 
-/// The records of a batch that extend the log from a cursor on. Whatever does not is not evidence:
-/// the relay could have made it up.
+/// The records of a batch that extend the log from a cursor on. Only these are evidence: the relay
+/// could have made up any other.
 pub(super) fn chained<'a>(topic: &Topic, cursor: Cursor, batch: &'a [Record]) -> Vec<&'a Record> {
     let mut head = cursor;
     let mut chained = Vec::new();

@@ -32,8 +32,8 @@ use crate::{
     store::{Claim, Direction, Key, Range, Store, StoreError, StoreLimits, Table, Visit, Write},
 };
 
-/// S5: an installation that joined by a Welcome renews its keys within a day, once; a founder has
-/// nobody to renew them for.
+/// S5: an installation that joined by a Welcome renews its keys within a day, once. A founder shares
+/// its leaf key with no other group.
 #[test]
 fn only_a_joiner_renews_its_keys_by_time_and_only_once() {
     let mut log = Log::default();
@@ -57,8 +57,7 @@ fn only_a_joiner_renews_its_keys_by_time_and_only_once() {
     assert!(bob.group.next_timeout().is_none_or(|due| due > NOW.plus_ms(86_400_000)));
 }
 
-/// A Welcome is published when the relay has the body that it names, and an answer that tells
-/// nothing settles neither.
+/// A Welcome is published when the relay has the body that it names, and `Unknown` settles neither.
 #[test]
 fn a_group_publishes_a_welcome_after_its_body() {
     let (mut log, mut alice) = (Log::default(), Device::founder());
@@ -133,6 +132,28 @@ fn the_secrets_of_past_epochs_go_with_the_membership() {
     assert!(!bob.can_decrypt(&old));
     bob.restart();
     assert!(bob.group.standing().is_removed() && !bob.can_decrypt(&old));
+}
+
+/// E1: the parts of a group are tested without the MLS library because they know nothing of it.
+#[test]
+fn the_parts_of_a_group_do_not_name_the_mls_library() {
+    let parts = [
+        include_str!("commits.rs"),
+        include_str!("draft.rs"),
+        include_str!("envelope.rs"),
+        include_str!("epochs.rs"),
+        include_str!("intents.rs"),
+        include_str!("outbox.rs"),
+        include_str!("outbox/entry.rs"),
+        include_str!("plan.rs"),
+        include_str!("renewal.rs"),
+        include_str!("roster.rs"),
+        include_str!("standing.rs"),
+        include_str!("timeline.rs"),
+    ];
+    for part in parts {
+        assert!(!part.contains("mls::") && !part.contains("openmls"));
+    }
 }
 
 struct Device {

@@ -11,7 +11,7 @@ use conclave_proto::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Leaves, draft::Draft, outbox::OwnMessage, place::Place, stored::StoredMessage};
+use super::{draft::Draft, outbox::OwnMessage, place::Place, stored::StoredMessage};
 use crate::event::{Event, Rejection};
 
 /// The messages of a group at their positions in the log.
@@ -31,7 +31,7 @@ pub(super) struct Sent {
     pub(super) last: MessageId,
 }
 
-/// A message as its position in the log shows it.
+/// Where a message stands in the log, and who sent it in which epoch.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Origin {
     pub(super) seq: Seq,
@@ -98,14 +98,19 @@ impl Timeline {
         self.recently_settled.contains(id)
     }
 
-    /// A record of the log was handled.
-    pub(super) fn pass(&mut self, cursor: Cursor) {
+    /// A record of the log was handled: senders that had read up to it are compared with it.
+    pub(super) fn extend_trail(&mut self, cursor: Cursor) {
         push_bounded(&mut self.trail, (cursor.seq, cursor.hash), TRAIL);
     }
 
     /// An epoch has other leaves than the one before it. Counters belong to a leaf: one that left,
     /// or has joined, starts over.
-    pub(super) fn change_leaves(&mut self, draft: &mut Draft, before: &Leaves, after: &Leaves) {
+    pub(super) fn change_leaves(
+        &mut self,
+        draft: &mut Draft,
+        before: &BTreeMap<LeafCredential, u32>,
+        after: &BTreeMap<LeafCredential, u32>,
+    ) {
         let left = before.keys().filter(|leaf| !after.contains_key(*leaf));
         let joined = after.keys().filter(|leaf| !before.contains_key(*leaf));
         for leaf in left.chain(joined) {

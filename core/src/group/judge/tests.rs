@@ -1,19 +1,16 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use conclave_proto::{
     Epoch, InstallationId,
     codec::Wire,
-    group::{Flags, InboxChange, Policy, SettingChange, StateDelta},
+    group::{Flags, InboxChange, LeafCredential, Policy, SettingChange, StateDelta},
     limits,
 };
 
 use super::Judge;
 use crate::{
     event::CommitFault,
-    group::{
-        Leaves,
-        fixture::{entry, inbox, installation, leaf, person, state},
-    },
+    group::fixture::{entry, inbox, installation, leaf, person, state},
     mls::{AddedLeaf, CommitFacts},
     state::{Entry, State},
 };
@@ -21,7 +18,7 @@ use crate::{
 /// People 1 (super-admin) and 2, whose leaves are 0 and 1.
 struct Group {
     state: State,
-    leaves: Leaves,
+    leaves: BTreeMap<LeafCredential, u32>,
 }
 
 impl Group {

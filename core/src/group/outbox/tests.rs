@@ -92,8 +92,8 @@ fn welcome(outbox: &mut Outbox, draft: &mut Draft) -> (TransmitId, TransmitId) {
     ids
 }
 
-/// Whoever reads a Welcome has to find the body that it names: the Welcome is not released before
-/// the relay has the body, in this process or after a restart, however much time passes.
+/// The reader of a Welcome has to find the body that it names. So it is not released before the
+/// relay has the body, in this process or after a restart, however much time passes.
 #[test]
 fn a_welcome_is_released_only_after_its_body() {
     let (mut outbox, mut stored, mut draft) = (Outbox::new(), Stored::default(), draft());
@@ -117,7 +117,7 @@ fn a_welcome_is_released_only_after_its_body() {
 }
 
 /// Only what the relay says for good settles a Welcome or a body. After every other answer both are
-/// published again: else the invited one would never join.
+/// published again: else the invited installation would never join.
 #[test]
 fn only_a_final_answer_settles_a_welcome_or_a_body() {
     let open = [
@@ -148,12 +148,12 @@ fn no_answer_settles_a_message() {
         outbox.send(&mut draft, own(1), encrypted(1, 0));
         outbox.answered(&mut draft, NOW, encrypted(1, 0).id, &outcome);
         assert_eq!(released(&outbox), [encrypted(1, 0).id], "{outcome:?}");
-        assert_eq!((outbox.messages(), outbox.holds(&own(1).id)), (1, true));
+        assert_eq!((outbox.message_count(), outbox.holds(&own(1).id)), (1, true));
     }
 }
 
-/// G14: messages of two epochs are never on their way at a time, but what cannot find its position
-/// any more holds up nothing.
+/// G14: messages of two epochs are never on their way at a time, but one that cannot find its
+/// position any more holds up no other.
 #[test]
 fn a_message_of_another_epoch_is_awaited_while_it_may_land() {
     let cases = [
@@ -161,7 +161,7 @@ fn a_message_of_another_epoch_is_awaited_while_it_may_land() {
         ("an unknown one", Some(PublishOutcome::Unknown), 100, true),
         ("refused", Some(REFUSED), 1, false),
         ("accepted, and the log is not there yet", Some(ACCEPTED), 8, true),
-        ("accepted, and the log has something else there", Some(ACCEPTED), 9, false),
+        ("accepted, and the log has another record there", Some(ACCEPTED), 9, false),
     ];
     for (what, outcome, cursor, awaited) in cases {
         let (mut outbox, mut draft) = (Outbox::new(), draft());
@@ -190,7 +190,7 @@ fn a_late_message_waits_again_in_its_place() {
     assert_eq!((late.number, late.epoch, &late.message), (1, Epoch(0), &own(2)));
     outbox.send_again(&mut draft, late.number);
     stored.apply(&draft);
-    assert_eq!(outbox.messages(), 3);
+    assert_eq!(outbox.message_count(), 3);
     for mut outbox in [load(&stored, outbox.next()), outbox] {
         assert_eq!(outbox.next_waiting(1_000), [1]);
         assert_eq!(outbox.waiting(1), Some(&own(2)));
@@ -247,7 +247,8 @@ fn what_was_released_is_published_again_when_its_time_has_passed() {
     assert_eq!((outbox.republish_due(60), load(&stored, 2).republish_due(60)), (due, due));
 }
 
-/// Own messages end with the membership; those whom a commit has invited are still served.
+/// Own messages end with the membership. The installations that an own commit has invited still get
+/// their Welcomes.
 #[test]
 fn welcomes_outlive_the_membership_and_messages_do_not() {
     let (mut outbox, mut stored, mut draft) = (Outbox::new(), Stored::default(), draft());
@@ -256,7 +257,7 @@ fn welcomes_outlive_the_membership_and_messages_do_not() {
     outbox.queue(&mut draft, own(4));
     outbox.give_up_messages(&mut draft);
     stored.apply(&draft);
-    assert_eq!((outbox.messages(), stored.len()), (0, 2));
+    assert_eq!((outbox.message_count(), stored.len()), (0, 2));
     assert_eq!(released(&outbox), [body]);
 }
 

@@ -12,7 +12,7 @@ use super::{Origin, OwnMessage, RECENTLY_SETTLED, SenderLog, Sent, TRAIL, Timeli
 use crate::{
     event::{Event, Rejection},
     group::{
-        Leaves, StoredMessage,
+        StoredMessage,
         fixture::{GROUP, NOW, Stored, draft, events, leaf, payload},
         place::Place,
     },
@@ -87,7 +87,9 @@ fn a_gap_is_told_before_the_message_that_shows_it() {
 /// as well; the others go on.
 #[test]
 fn counters_start_over_with_a_leaf() {
-    let leaves = |seeds: &[u8]| -> Leaves { seeds.iter().map(|n| (leaf(*n), 0)).collect() };
+    let leaves = |seeds: &[u8]| -> BTreeMap<LeafCredential, u32> {
+        seeds.iter().map(|n| (leaf(*n), 0)).collect()
+    };
     for (before, after) in [(leaves(&[1, 2]), leaves(&[2])), (leaves(&[2]), leaves(&[1, 2]))] {
         let (mut timeline, mut draft) = (timeline(BTreeMap::new()), draft());
         for (seq, sender) in [(1, leaf(1)), (2, leaf(2))] {
@@ -121,7 +123,7 @@ fn another_hash_where_a_sender_had_read_is_another_log() {
     ] {
         let (mut timeline, mut draft, sender) = (timeline(BTreeMap::new()), draft(), leaf(1));
         for n in 1..6 {
-            timeline.pass(Cursor { seq: Seq(n.into()), hash: ChainHash([n; 32]) });
+            timeline.extend_trail(Cursor { seq: Seq(n.into()), hash: ChainHash([n; 32]) });
         }
         timeline.receive(&mut draft, origin(6, sender), Payload { read, ..payload(1) });
         let sender = sender.installation;
@@ -155,7 +157,7 @@ fn settled_messages_are_known_for_a_while() {
 fn the_trail_is_bounded() {
     let mut timeline = timeline(BTreeMap::new());
     for seq in 0..2 * TRAIL as u64 {
-        timeline.pass(Cursor { seq: Seq(seq), hash: ChainHash([1; 32]) });
+        timeline.extend_trail(Cursor { seq: Seq(seq), hash: ChainHash([1; 32]) });
     }
     assert_eq!(timeline.trail.len(), TRAIL);
     assert_eq!(timeline.trail.back().unwrap().0, Seq(2 * TRAIL as u64 - 1));
