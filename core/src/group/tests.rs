@@ -110,6 +110,26 @@ fn a_message_that_was_evidence_is_received_afterwards() {
     assert_eq!(bob.group.standing(), Standing::Member);
 }
 
+/// G6: a commit whose path this installation alone cannot decrypt is never passed over, for the
+/// others may follow it. Here the private keys of the path are lost.
+#[test]
+fn a_commit_that_only_this_installation_cannot_read_parks_it() {
+    let mut log = Log::default();
+    let (mut alice, mut bob) = pair(&mut log, Device::founder());
+    let step = alice.group.update_keys(NOW).unwrap();
+    log.publish(&alice.drive(step).effects.transmits);
+    bob.disk.lose_path_keys();
+    bob.restart();
+    let (cursor, epoch) = (bob.group.cursor(), bob.group.epoch());
+    let Released { effects, reply } = bob.read(&log);
+    assert_eq!((reply.count, reply.parked), (0, Some(Parked::Undecidable)));
+    let reason = Parked::Undecidable;
+    assert_eq!(effects.events, [Event::Parked { group: bob.group.id(), reason }]);
+    assert_eq!((bob.group.cursor(), bob.group.epoch()), (cursor, epoch));
+    bob.restart();
+    assert_eq!(bob.group.standing().parked(), Some(reason));
+}
+
 /// S4: who was removed keeps no secrets of past epochs, in memory or in the store.
 #[test]
 fn the_secrets_of_past_epochs_go_with_the_membership() {
@@ -325,8 +345,25 @@ impl EntropySource for Counting {
     }
 }
 
+/// How the orders of the library's records of this kind begin: the numbers are stored, so they are
+/// never used for anything else.
+const EPOCH_KEY_PAIRS: [u8; 2] = [crate::mls::RECORDS, 10];
+
 #[derive(Default)]
 struct Disk(Mutex<BTreeMap<(Table, Vec<u8>), Vec<u8>>>);
+
+impl Disk {
+    /// Loses the private keys of the tree, which the library stores for each epoch.
+    fn lose_path_keys(&self) {
+        let mut all = self.0.lock().unwrap();
+        let before = all.len();
+        all.retain(|(table, key), _| {
+            let order = Key::from_bytes(key).unwrap();
+            *table != Table::Group || !order.order().starts_with(&EPOCH_KEY_PAIRS)
+        });
+        assert!(all.len() < before);
+    }
+}
 
 impl Store for Disk {
     fn claim(&self, _: Claim) -> Result<(), StoreError> {
