@@ -238,11 +238,14 @@ mod tests {
         assert_eq!(commits.refuse(&mut draft, id(2)), []);
         stored.apply(&draft);
         let kept = KeptCommit::decode(stored.get(Place::Kept(&id(1))).unwrap()).unwrap();
-        for commits in [commits, Commits::new(TOPIC, BTreeMap::from([(id(1), kept)]))] {
+        for mut commits in [commits, Commits::new(TOPIC, BTreeMap::from([(id(1), kept)]))] {
             assert!(commits.get(&id(1)).is_some() && commits.find(&[1; 4]).is_some());
             assert!(!commits.has_live() && commits.may_make());
             assert_eq!(commits.live().count(), 0);
             assert_eq!(commits.republish_due(60), None);
+            let mut again = crate::group::fixture::draft();
+            commits.republish(&mut again, NOW.plus_ms(1_000), 60);
+            assert_eq!(published(&again), []);
         }
     }
 

@@ -181,7 +181,7 @@ mod tests {
         assert_eq!(admitted(Right::Nobody), [false, false, false]);
     }
 
-    /// G17, PROTOCOL 3: a member that was removed, or added again since, sent as somebody else.
+    /// G17: an inbox that was added again is another member than the one that sent the message.
     #[test]
     fn a_message_counts_for_the_incarnation_that_sent_it() {
         let founder = state(&[1], Policy::OPEN);

@@ -32,7 +32,7 @@ impl Group {
 
     /// An own message has its position in the log.
     ///
-    /// The same rules as for everybody's decide whether it counts: what the others do not show is
+    /// The rules that every member applies decide whether it counts: what the others do not show is
     /// not shown here either.
     pub(super) fn settle_message(&mut self, record: &Record, echo: &Echo) {
         let Echo { number, epoch, message } = echo;

@@ -9,11 +9,11 @@
 //! route, [`apply`](self), for own and foreign commits. No answer of the relay settles it.
 //!
 //! A group consists of parts that know nothing of the MLS library and are tested without it: its
-//! [`standing`], its [`outbox`], its [`intents`], the [`commits`] that it keeps, the [`plan`] of the
-//! next one, its [`timeline`], its past [`epochs`], the [`renewal`] of its keys. Each part holds its
-//! own fields, decides on them, and adds what it wants stored and released to the [`draft`] of the
-//! step. [`Group`] holds the door to the library, and says which part a record, an answer or a wish
-//! is for.
+//! `standing`, its `outbox`, its `intents`, the `commits` that it keeps, the `plan` of the next one,
+//! its `timeline`, its past `epochs`, the `renewal` of its keys, the marks of its envelopes
+//! (`envelope`) and its `roster`. Each part holds its own fields, decides on them, and adds what it
+//! wants stored and released to the `draft` of the step. [`Group`] holds the door to the library,
+//! and passes each record, answer and wish to the parts that it concerns.
 
 mod apply;
 mod change;

@@ -116,6 +116,20 @@ fn a_welcome_is_released_only_after_its_body() {
     }
 }
 
+#[test]
+fn each_welcome_waits_for_its_own_body() {
+    let (mut outbox, mut draft) = (Outbox::new(), draft());
+    let (body, pointer) = welcome(&mut outbox, &mut draft);
+    let (other_body, other_pointer) = (encrypted(3, 0), encrypted(4, 0));
+    let (other, last) = (other_body.id, other_pointer.id);
+    outbox.send_plain(&mut draft, other_body, None);
+    outbox.send_plain(&mut draft, other_pointer, Some(other));
+    outbox.answered(&mut draft, NOW, other, &ACCEPTED);
+    assert_eq!(released(&outbox), [body, last]);
+    outbox.answered(&mut draft, NOW, body, &ACCEPTED);
+    assert_eq!(released(&outbox), [pointer, last]);
+}
+
 /// Only what the relay says for good settles a Welcome or a body. After every other answer both are
 /// published again: else the invited installation would never join.
 #[test]
