@@ -350,7 +350,7 @@ impl EntropySource for Counting {
 const EPOCH_KEY_PAIRS: [u8; 2] = [crate::mls::RECORDS, 10];
 
 #[derive(Default)]
-struct Disk(Mutex<BTreeMap<(Table, Vec<u8>), Vec<u8>>>);
+struct Disk(Mutex<BTreeMap<(Table, Key), Vec<u8>>>);
 
 impl Disk {
     /// Loses the private keys of the tree, which the library stores for each epoch.
@@ -358,8 +358,7 @@ impl Disk {
         let mut all = self.0.lock().unwrap();
         let before = all.len();
         all.retain(|(table, key), _| {
-            let order = Key::from_bytes(key).unwrap();
-            *table != Table::Group || !order.order().starts_with(&EPOCH_KEY_PAIRS)
+            *table != Table::Group || !key.order().starts_with(&EPOCH_KEY_PAIRS)
         });
         assert!(all.len() < before);
     }
@@ -375,13 +374,13 @@ impl Store for Disk {
         for write in writes.iter().cloned() {
             match write {
                 Write::Put { table, key, value } => {
-                    all.insert((table, key.as_bytes().to_vec()), value);
+                    all.insert((table, key), value);
                 }
                 Write::Delete { table, key } => {
-                    all.remove(&(table, key.as_bytes().to_vec()));
+                    all.remove(&(table, key));
                 }
                 Write::DeleteScope { table, scope } => {
-                    all.retain(|(other, key), _| *other != table || !key.starts_with(&scope));
+                    all.retain(|(other, key), _| *other != table || key.scope() != scope);
                 }
             }
         }
@@ -389,7 +388,7 @@ impl Store for Disk {
     }
 
     fn get(&self, table: Table, key: &Key) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self.0.lock().unwrap().get(&(table, key.as_bytes().to_vec())).cloned())
+        Ok(self.0.lock().unwrap().get(&(table, key.clone())).cloned())
     }
 
     /// Whole scopes forward: a group is loaded by nothing else.
@@ -402,9 +401,9 @@ impl Store for Disk {
     ) -> Result<(), StoreError> {
         assert_eq!((range.from, range.to, direction), (None, None, Direction::Forward));
         let (all, scope) = (self.0.lock().unwrap(), range.scope.unwrap());
-        let found = all.iter().filter(|((of, key), _)| *of == table && key.starts_with(&scope));
+        let found = all.iter().filter(|((of, key), _)| *of == table && key.scope() == scope);
         for ((_, key), value) in found {
-            if visit(key, value) == ControlFlow::Break(()) {
+            if visit(key.as_bytes(), value) == ControlFlow::Break(()) {
                 break;
             }
         }
