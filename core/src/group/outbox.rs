@@ -144,7 +144,7 @@ impl Outbox {
 
     /// Whether own messages of another epoch may still find their positions; `cursor` is the last
     /// record that was handled.
-    pub(super) fn awaits_another_epoch(&self, epoch: Epoch, cursor: Seq) -> bool {
+    pub(super) fn waits_for_other_epochs(&self, epoch: Epoch, cursor: Seq) -> bool {
         self.entries.values().any(|outgoing| match outgoing {
             Outgoing::Sent { envelope, answer, .. } => {
                 envelope.epoch != epoch && answer.may_land(cursor)

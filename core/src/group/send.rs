@@ -89,7 +89,7 @@ impl Group {
     /// can come too late and the newer one's in time: the order of sending would be lost. Those of
     /// one epoch come too late from some message on.
     fn may_encrypt(&self, now: Timestamp) -> bool {
-        !self.outbox.awaits_another_epoch(self.epoch(), self.cursor.seq)
+        !self.outbox.waits_for_other_epochs(self.epoch(), self.cursor.seq)
             && !self.is_path_update_due(now)
     }
 

@@ -181,13 +181,13 @@ fn a_message_of_another_epoch_is_awaited_while_it_may_land() {
         let (mut outbox, mut draft) = (Outbox::new(), draft());
         welcome(&mut outbox, &mut draft);
         outbox.queue(&mut draft, own(4));
-        assert!(!outbox.awaits_another_epoch(Epoch(5), Seq(cursor)), "{what}");
+        assert!(!outbox.waits_for_other_epochs(Epoch(5), Seq(cursor)), "{what}");
         outbox.send(&mut draft, own(3), encrypted(3, 4));
         if let Some(outcome) = outcome {
             outbox.answered(&mut draft, NOW, encrypted(3, 4).id, &outcome);
         }
-        assert_eq!(outbox.awaits_another_epoch(Epoch(5), Seq(cursor)), awaited, "{what}");
-        assert!(!outbox.awaits_another_epoch(Epoch(4), Seq(cursor)), "{what}");
+        assert_eq!(outbox.waits_for_other_epochs(Epoch(5), Seq(cursor)), awaited, "{what}");
+        assert!(!outbox.waits_for_other_epochs(Epoch(4), Seq(cursor)), "{what}");
     }
 }
 
@@ -212,7 +212,7 @@ fn a_late_message_waits_again_in_its_place() {
         let mut draft = crate::group::fixture::draft();
         outbox.encrypted(&mut draft, 1, encrypted(5, 4));
         assert_eq!(published(&draft), [encrypted(5, 4).id]);
-        assert!(!outbox.has_waiting() && outbox.awaits_another_epoch(Epoch(9), Seq(9)));
+        assert!(!outbox.has_waiting() && outbox.waits_for_other_epochs(Epoch(9), Seq(9)));
         let order = [(1, 0), (5, 4), (3, 0)].map(|(n, epoch)| encrypted(n, epoch).id);
         assert_eq!(released(&outbox), order);
     }
