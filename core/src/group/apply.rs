@@ -1,21 +1,14 @@
 //! The one route by which a commit changes a group, whoever made it (G7).
 
-use std::collections::BTreeSet;
-
-use conclave_proto::{
-    InboxId, Record, Timestamp, TransmitId,
-    codec::Wire,
-    group::{LeafCredential, StateDelta},
-};
+use conclave_proto::{Record, Timestamp, TransmitId, codec::Wire, group::StateDelta};
 
 use super::{
     Group,
+    commits::KeptCommit,
     create::leaves_of,
-    place::Place,
-    stored::{KeptCommit, PastEpoch, StoredEntry, StoredSettings},
+    roster::{self, RosterChange},
 };
 use crate::{
-    config::PAST_EPOCHS,
     event::{CommitFault, Event, IntentOutcome, Rejection},
     mls::{ForeignCommit, MlsError},
     state::State,
@@ -35,16 +28,16 @@ impl Group {
         record: &Record,
         id: TransmitId,
     ) -> Result<(), MlsError> {
-        let Some(kept) = self.kept.get(&id).cloned() else { return Ok(()) };
+        let Some(kept) = self.commits.get(&id).cloned() else { return Ok(()) };
         if kept.epoch != self.epoch() {
-            self.reject(record.seq, Rejection::LostRace);
+            self.draft.reject(record.seq, Rejection::LostRace);
             return Ok(());
         }
         match self.state_after(&kept) {
             Ok(next) => self.apply(now, record, next, Valid::Own(id, Box::new(kept))),
             Err(fault) => {
                 // Judged valid when it was staged, on this very state.
-                self.reject(record.seq, Rejection::InvalidCommit(fault));
+                self.draft.reject(record.seq, Rejection::InvalidCommit(fault));
                 Ok(())
             }
         }
@@ -75,86 +68,27 @@ impl Group {
                 Some((id, kept))
             }
         };
-        self.end_epoch(now, ended, &next);
+        self.past.end(&mut self.draft, now, ended, &self.state, &next);
         self.replace_state(next);
-        self.drop_kept();
+        self.commits.clear(&mut self.draft);
         if let Some((_, kept)) = own {
-            self.meta().last_path = Some(now);
-            for intent in &kept.intents {
-                self.settle_intent(*intent, IntentOutcome::Done);
-            }
+            self.renewal.renewed(&mut self.draft, now);
+            self.intents.settle_all(&mut self.draft, &kept.intents, IntentOutcome::Done);
             self.queue_welcomes(now, record, &kept)?;
         }
         Ok(())
     }
 
-    /// Notes when the epoch ended, and its settings if they were others.
-    fn end_epoch(&mut self, now: Timestamp, epoch: conclave_proto::Epoch, next: &State) {
-        let settings = self.state.settings();
-        let changed = settings != next.settings();
-        let settings = changed.then(|| settings.clone());
-        let past = &mut self.meta().past;
-        past.push(PastEpoch { epoch, ended: now, settings });
-        if past.len() > PAST_EPOCHS {
-            past.remove(0);
-        }
-    }
-
     fn replace_state(&mut self, next: State) {
         let before = std::mem::replace(&mut self.state, next);
-        let (added, removed) = self.store_roster_changes(&before);
-        if before.settings() != self.state.settings() {
-            self.put(Place::Settings, StoredSettings(self.state.settings().clone()).encode());
-        }
+        let RosterChange { added, removed } =
+            roster::store_changes(&mut self.draft, &before, &self.state);
         if !before.is_same(&self.state) {
-            let leaves = leaves_of(&self.mls);
-            let old = std::mem::replace(&mut self.leaves, leaves);
-            self.forget_senders(old.into_keys().collect());
+            let after = leaves_of(&self.mls);
+            let before = std::mem::replace(&mut self.leaves, after);
+            self.timeline.change_leaves(&mut self.draft, &before, &self.leaves);
         }
         let event = Event::EpochChanged { group: self.id, epoch: self.epoch(), added, removed };
-        self.event(event);
-    }
-
-    /// Stores the entries that changed; gives who came and who went.
-    fn store_roster_changes(&mut self, before: &State) -> (Vec<InboxId>, Vec<InboxId>) {
-        let old = before.roster();
-        let new = self.state.roster();
-        let removed: Vec<InboxId> =
-            old.keys().filter(|inbox| !new.contains_key(*inbox)).copied().collect();
-        let added: Vec<InboxId> =
-            new.keys().filter(|inbox| !old.contains_key(*inbox)).copied().collect();
-        let changed: Vec<(InboxId, Vec<u8>)> = new
-            .iter()
-            .filter(|(inbox, entry)| {
-                old.get(*inbox).is_none_or(|o| !std::sync::Arc::ptr_eq(o, entry))
-            })
-            .map(|(inbox, entry)| (*inbox, StoredEntry(entry.entry.clone()).encode()))
-            .collect();
-        for (inbox, value) in changed {
-            self.put(Place::Roster(&inbox), value);
-        }
-        for inbox in &removed {
-            self.delete(Place::Roster(inbox));
-        }
-        (added, removed)
-    }
-
-    /// Counters belong to a leaf: one that went, or came anew, starts over.
-    fn forget_senders(&mut self, before: BTreeSet<LeafCredential>) {
-        let after: BTreeSet<LeafCredential> = self.leaves.keys().copied().collect();
-        for leaf in before.symmetric_difference(&after) {
-            if self.senders.remove(&leaf.installation).is_some() {
-                self.delete(Place::Sender(&leaf.installation));
-            }
-        }
-    }
-
-    /// The epoch has ended in the log: what was kept for it can never be applied any more, and
-    /// its Welcomes go with it (scenario 100).
-    pub(super) fn drop_kept(&mut self) {
-        for id in std::mem::take(&mut self.kept).into_keys() {
-            self.published.remove(&id);
-            self.delete(Place::Kept(&id));
-        }
+        self.draft.event(event);
     }
 }

@@ -4,21 +4,15 @@
 use std::collections::BTreeSet;
 
 use conclave_proto::{
-    InboxId, InstallationId, IntentId, Timestamp, codec::Wire, group::Right,
-    identity::IdentityState,
+    InboxId, IntentId, Timestamp,
+    group::{Flags, Right},
 };
 
 use super::{
-    ChangeError, Group, Standing,
-    place::Place,
-    stored::{Intent, Wish, WishedInbox},
+    ChangeError, Group,
+    intents::{Wish, WishedInbox},
 };
-use crate::{
-    event::{Event, IntentFault, IntentOutcome, Parked},
-    identity::read_log,
-    mls::VerifiedPackage,
-    step::Step,
-};
+use crate::{identity::read_log, mls::VerifiedPackage, state::State, step::Step};
 
 /// An inbox to add, with everything that the commit has to carry: gathered by the caller.
 #[derive(Clone, Debug)]
@@ -43,14 +37,14 @@ impl Group {
         now: Timestamp,
         who: Vec<Candidate>,
     ) -> Result<Step<IntentId>, ChangeError> {
-        self.may_change(self.right_to_add(&who))?;
+        self.may_change(right_to_add(&self.state, &who))?;
         let inboxes: BTreeSet<InboxId> = who.iter().map(|candidate| candidate.inbox).collect();
         if who.is_empty() || inboxes.len() != who.len() {
             return Err(ChangeError::Misuse("each inbox to add has to be named once"));
         }
         let mut added = 0;
         for candidate in &who {
-            self.check_candidate(candidate)?;
+            check_candidate(&self.state, candidate)?;
             added += candidate.packages.len();
         }
         if self.leaves.len().saturating_add(added) > self.limits.leaves {
@@ -91,29 +85,8 @@ impl Group {
         self.wish(now, Wish::UpdateKeys)
     }
 
-    /// Adding an inbox needs the right to; following the log of one that is there needs none.
-    fn right_to_add(&self, who: &[Candidate]) -> Right {
-        if who.iter().all(|candidate| self.state.inbox(&candidate.inbox).is_some()) {
-            Right::Everyone
-        } else {
-            self.state.settings().policy.add
-        }
-    }
-
     fn may_change(&self, right: Right) -> Result<(), ChangeError> {
-        match self.meta.standing {
-            Standing::Removed { .. } => return Err(ChangeError::NotMember),
-            Standing::Stuck { removal: true, .. } => {
-                return Err(ChangeError::Parked(Parked::Removal));
-            }
-            Standing::Stuck { removal: false, .. } => {
-                return Err(ChangeError::Parked(Parked::Undecidable));
-            }
-            Standing::Forked { at } => {
-                return Err(ChangeError::Parked(Parked::OtherHistory { at }));
-            }
-            Standing::Member => {}
-        }
+        self.membership.may_act()?;
         if !self.state.may(&self.installation.inbox(), right) {
             return Err(ChangeError::NotAllowed);
         }
@@ -123,70 +96,37 @@ impl Group {
         Ok(())
     }
 
-    fn check_candidate(&self, candidate: &Candidate) -> Result<(), ChangeError> {
-        let entries = candidate.log.iter().map(Vec::as_slice);
-        let identity = read_log(candidate.inbox, None, entries)
-            .ok_or(ChangeError::Misuse("the log founds no inbox"))?;
-        for package in &candidate.packages {
-            self.check_package(package, &identity)?;
-        }
-        Ok(())
-    }
-
-    fn check_package(
-        &self,
-        package: &VerifiedPackage,
-        identity: &IdentityState,
-    ) -> Result<(), ChangeError> {
-        let id: InstallationId = package.installation();
-        if package.inbox() != identity.inbox || !identity.installations.contains_key(&id) {
-            return Err(ChangeError::Misuse("a key package of somebody else"));
-        }
-        let required = conclave_proto::group::Flags::POST_QUANTUM;
-        if self.state.settings().flags.has(required) && !package.is_post_quantum() {
-            return Err(ChangeError::NotPostQuantum(id));
-        }
-        Ok(())
-    }
-
     fn wish(&mut self, now: Timestamp, wish: Wish) -> Result<Step<IntentId>, ChangeError> {
         self.begin()?;
-        let id = self.store_intent(wish);
+        let id = self.intents.add(&mut self.draft, wish);
         self.advance(now);
         Ok(self.end(id))
     }
+}
 
-    fn store_intent(&mut self, wish: Wish) -> IntentId {
-        let id = IntentId(self.meta.intents);
-        self.meta().intents = id.0.saturating_add(1);
-        let intent = Intent { wish };
-        self.put(Place::Intent(id), intent.encode());
-        self.intents.insert(id, intent);
-        id
+/// Adding an inbox needs the right to; following the log of one that is in the group needs none.
+fn right_to_add(state: &State, who: &[Candidate]) -> Right {
+    if who.iter().all(|candidate| state.inbox(&candidate.inbox).is_some()) {
+        Right::Everyone
+    } else {
+        state.settings().policy.add
     }
+}
 
-    /// Wishes a path update, unless one is wished or on its way.
-    pub(super) fn wish_key_update(&mut self) {
-        let wished = self.intents.values().any(|intent| matches!(intent.wish, Wish::UpdateKeys));
-        if !wished && !self.has_live_commit() {
-            self.store_intent(Wish::UpdateKeys);
+fn check_candidate(state: &State, candidate: &Candidate) -> Result<(), ChangeError> {
+    let entries = candidate.log.iter().map(Vec::as_slice);
+    let identity = read_log(candidate.inbox, None, entries)
+        .ok_or(ChangeError::Misuse("the log founds no inbox"))?;
+    for package in &candidate.packages {
+        let id = package.installation();
+        if package.inbox() != identity.inbox || !identity.installations.contains_key(&id) {
+            return Err(ChangeError::Misuse("a key package of somebody else"));
+        }
+        if state.settings().flags.has(Flags::POST_QUANTUM) && !package.is_post_quantum() {
+            return Err(ChangeError::NotPostQuantum(id));
         }
     }
-
-    pub(super) fn settle_intent(&mut self, intent: IntentId, outcome: IntentOutcome) {
-        if self.intents.remove(&intent).is_some() {
-            self.delete(Place::Intent(intent));
-            self.event(Event::IntentSettled { group: self.id, intent, outcome });
-        }
-    }
-
-    /// Ends every wish: this installation cannot carry out any more.
-    pub(super) fn fail_intents(&mut self, fault: IntentFault) {
-        let all: Vec<IntentId> = self.intents.keys().copied().collect();
-        for intent in all {
-            self.settle_intent(intent, IntentOutcome::Failed(fault));
-        }
-    }
+    Ok(())
 }
 
 fn wished(candidate: Candidate) -> Result<WishedInbox, ChangeError> {

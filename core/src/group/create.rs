@@ -1,7 +1,7 @@
 //! Founding a group, loading it, and making one of a Welcome.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet},
     ops::ControlFlow,
     sync::Arc,
 };
@@ -14,10 +14,18 @@ use conclave_proto::{
 };
 
 use super::{
-    ChangeError, Draft, Group, LoadError, Standing,
-    outbox::Outgoing,
-    place::{Place, StoredGroup},
-    stored::{Intent, Meta, StoredEntry, StoredSettings},
+    ChangeError, Group, LoadError,
+    commits::Commits,
+    draft::Draft,
+    envelope::Marks,
+    epochs::PastEpochs,
+    intents::{Intent, Intents},
+    outbox::{Outbox, StoredOutgoing},
+    place::StoredGroup,
+    renewal::Renewal,
+    roster,
+    standing::Membership,
+    timeline::{Sent, Timeline},
 };
 use crate::{
     config::Limits,
@@ -122,7 +130,7 @@ impl Group {
         let id = GroupId(random.array());
         let mls = Mls::create(Arc::clone(&installation), random, id, &state.context())?;
         let parts = Parts { installation, limits, entropy, load: 0 };
-        let mut group = Self::assemble(parts, mls, state, Meta::new(now, Cursor::START, now));
+        let mut group = Self::assemble(parts, mls, state, Cursor::START, Renewal::new(now, now));
         group.store_everything();
         let lineage = group.lineage;
         let step = group.end(());
@@ -168,11 +176,19 @@ impl Group {
         let settings = settings.ok_or(LoadError::Damaged("group settings"))?;
         let state = State::new(settings, roster);
         let parts = Parts { installation, limits, entropy, load };
-        let mut group = Self::assemble(parts, mls, state, meta);
-        group.senders = senders;
-        group.kept = kept;
-        group.intents = decode_all::<Intent, _>(&records.intents, IntentId)?;
-        group.outbox = decode_all::<Outgoing, _>(&records.outbox, |number| number)?;
+        let renewal =
+            Renewal { joined: meta.joined, update_by: meta.update_by, last: meta.last_path };
+        let mut group = Self::assemble(parts, mls, state, meta.cursor, renewal);
+        group.membership = Membership::restore(meta.standing, meta.stuck_removes);
+        group.marks = Marks::new(meta.life, meta.marks);
+        group.past = PastEpochs::new(meta.past);
+        group.timeline = Timeline::new(senders, Sent { count: meta.messages, last: meta.previous });
+        group.commits = Commits::new(group.topic.clone(), kept);
+        let intents = decode_all::<Intent, _>(&records.intents, IntentId)?;
+        group.intents = Intents::new(intents, IntentId(meta.intents));
+        let outbox = decode_all::<StoredOutgoing<'_>, _>(&records.outbox, |number| number)?;
+        group.outbox =
+            Outbox::restore(outbox, meta.outgoing).ok_or(LoadError::Damaged(WISH_OR_ENVELOPE))?;
         group.check_loaded()?;
         Ok(group)
     }
@@ -191,7 +207,7 @@ impl Group {
         let half = parts.limits.join_update_ms / 2;
         let early = jitter.checked_rem(half.max(1)).unwrap_or_default();
         let update_by = now.plus_ms(parts.limits.join_update_ms.saturating_sub(early));
-        let mut group = Self::assemble(parts, mls, state, Meta::new(now, start, update_by));
+        let mut group = Self::assemble(parts, mls, state, start, Renewal::new(now, update_by));
         group.check_loaded()?;
         group.store_everything();
         Ok(group)
@@ -202,12 +218,14 @@ impl Group {
         self.end(()).writes().to_vec()
     }
 
-    fn assemble(parts: Parts, mls: Mls, state: State, meta: Meta) -> Self {
+    /// A group whose log was read up to `start`, and that has done nothing since.
+    fn assemble(parts: Parts, mls: Mls, state: State, start: Cursor, renewal: Renewal) -> Self {
         let id = mls.group_id();
+        let topic = Topic::Group(id);
         let leaves = leaves_of(&mls);
         Self {
             id,
-            topic: Topic::Group(id),
+            topic: topic.clone(),
             installation: parts.installation,
             limits: parts.limits,
             entropy: parts.entropy,
@@ -215,33 +233,23 @@ impl Group {
             mls,
             state,
             leaves,
-            meta,
-            intents: BTreeMap::new(),
-            kept: BTreeMap::new(),
-            outbox: BTreeMap::new(),
-            senders: BTreeMap::new(),
-            trail: VecDeque::new(),
-            published: BTreeMap::new(),
-            landed: VecDeque::new(),
-            said: BTreeMap::new(),
-            look_again: Timestamp(0),
-            draft: Draft::default(),
+            cursor: start,
+            membership: Membership::new(),
+            marks: Marks::new(start.seq.0, 0),
+            renewal,
+            past: PastEpochs::new(Vec::new()),
+            intents: Intents::new(BTreeMap::new(), IntentId(0)),
+            commits: Commits::new(topic, BTreeMap::new()),
+            outbox: Outbox::new(),
+            timeline: Timeline::new(BTreeMap::new(), Sent { count: 0, last: MessageId([0; 32]) }),
+            draft: Draft::new(id),
         }
     }
 
     fn store_everything(&mut self) {
-        self.draft = Draft { meta_changed: true, ..Draft::default() };
-        let settings = StoredSettings(self.state.settings().clone()).encode();
-        self.put(Place::Settings, settings);
-        let entries: Vec<_> = self
-            .state
-            .roster()
-            .iter()
-            .map(|(inbox, entry)| (*inbox, StoredEntry(entry.entry.clone()).encode()))
-            .collect();
-        for (inbox, value) in entries {
-            self.put(Place::Roster(&inbox), value);
-        }
+        self.begin_without_entropy();
+        self.draft.change_meta();
+        roster::store(&mut self.draft, &self.state);
     }
 
     /// What was stored together has to fit together: tree, roster and group context.
@@ -277,35 +285,18 @@ fn mls_records(stored: &Stored) -> impl Iterator<Item = (&[u8], &[u8])> {
         .map(|(order, value)| (order.as_slice(), value.as_slice()))
 }
 
+/// What a damaged record of the tables of wishes and of the outbox is called.
+const WISH_OR_ENVELOPE: &str = "wish or envelope";
+
 fn decode_all<T: Wire, K: Ord>(
     stored: &Stored,
     key: impl Fn(u64) -> K,
 ) -> Result<BTreeMap<K, T>, LoadError> {
     let decode = |(order, value): &(Vec<u8>, Vec<u8>)| {
-        let what = "wish or envelope";
-        let number = order.as_slice().try_into().map_err(|_| LoadError::Damaged(what))?;
-        let value = T::decode(value).map_err(LoadError::undecoded(what))?;
+        let number = order.as_slice().try_into();
+        let number = number.map_err(|_| LoadError::Damaged(WISH_OR_ENVELOPE))?;
+        let value = T::decode(value).map_err(LoadError::undecoded(WISH_OR_ENVELOPE))?;
         Ok((key(u64::from_be_bytes(number)), value))
     };
     stored.iter().map(decode).collect()
-}
-
-impl Meta {
-    fn new(now: Timestamp, cursor: Cursor, update_by: Timestamp) -> Self {
-        Self {
-            cursor,
-            standing: Standing::Member,
-            stuck_removes: Vec::new(),
-            life: cursor.seq.0,
-            marks: 0,
-            messages: 0,
-            previous: MessageId([0; 32]),
-            intents: 0,
-            outgoing: 0,
-            joined: now,
-            update_by,
-            last_path: None,
-            past: Vec::new(),
-        }
-    }
 }

@@ -6,8 +6,8 @@ use conclave_proto::{Cursor, GroupId, Timestamp, codec::Wire};
 
 use super::{
     LoadError,
-    parked::Standing,
     place::{KEPT_ORDERS, Place},
+    standing::Standing,
     stored::Meta,
 };
 use crate::{

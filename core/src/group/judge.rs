@@ -3,18 +3,25 @@
 //! A pure function of the group's state in its epoch and the facts of the commit. No clock, no
 //! configuration, no network: what is impure never decides here.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use conclave_proto::{
+    Epoch,
     codec::Wire,
     group::{ContextExtension, LeafCredential, StateDelta},
     limits,
 };
 
-use super::Group;
 use crate::{event::CommitFault, mls::CommitFacts, state::State};
 
-impl Group {
+/// The judge of the commits of one epoch.
+pub(super) struct Judge<'a> {
+    pub(super) state: &'a State,
+    pub(super) leaves: &'a BTreeMap<LeafCredential, u32>,
+    pub(super) epoch: Epoch,
+}
+
+impl Judge<'_> {
     /// The state that a commit leads to.
     ///
     /// # Errors
@@ -55,7 +62,7 @@ impl Group {
             ([delta], [context]) => {
                 let context = context.ok_or(CommitFault::Context)?;
                 let delta = StateDelta::decode_canonical(delta).map_err(|_| CommitFault::Delta)?;
-                let next = self.state.apply(&delta, &committer.inbox, self.epoch().next())?;
+                let next = self.state.apply(&delta, &committer.inbox, self.epoch.next())?;
                 self.judge_context(&context, &next)?;
                 Ok(next)
             }
@@ -103,3 +110,6 @@ impl Group {
         if leaves == next.expected_leaves() { Ok(()) } else { Err(CommitFault::Leaves) }
     }
 }
+
+#[cfg(test)]
+mod tests;

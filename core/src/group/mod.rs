@@ -7,32 +7,50 @@
 //!
 //! An own commit is staged, stored, published, and applied when it comes back in the log: one
 //! route, [`apply`](self), for own and foreign commits. No answer of the relay settles it.
+//!
+//! A group consists of parts that know nothing of the MLS library and are tested without it: its
+//! `standing`, its `outbox`, its `intents`, the `commits` that it keeps, the `plan` of the next one,
+//! its `timeline`, its past `epochs`, the `renewal` of its keys, the marks of its envelopes
+//! (`envelope`) and its `roster`. Each part holds its own fields, decides on them, and adds what it
+//! wants stored and released to the `draft` of the step. [`Group`] holds the door to the library,
+//! and passes each record, answer and wish to the parts that it concerns.
 
 mod apply;
 mod change;
+mod commit;
+mod commits;
 mod create;
+mod draft;
+mod envelope;
+mod epochs;
 mod error;
+#[cfg(test)]
+mod fixture;
 mod held;
+mod intents;
 mod judge;
 mod message;
 mod outbox;
 mod parked;
 mod place;
 mod plan;
+mod publish;
 mod receive;
+mod renewal;
+mod roster;
 mod send;
+mod standing;
 mod stored;
+#[cfg(test)]
+mod tests;
+mod timeline;
 mod timer;
 mod welcome;
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use conclave_proto::{
-    ChainHash, Cursor, Epoch, GroupId, InstallationId, IntentId, MessageId, Seq, Timestamp, Topic,
-    TransmitId, codec::Wire, group::LeafCredential,
+    Cursor, Epoch, GroupId, IntentId, Timestamp, Topic, codec::Wire, group::LeafCredential,
 };
 
 pub use change::Candidate;
@@ -40,24 +58,30 @@ pub(crate) use create::Parts;
 pub use create::{GroupConfig, GroupRecords};
 pub use error::{ChangeError, LoadError, SendError};
 pub use held::Held;
-pub use parked::Standing;
 pub use receive::Taken;
+pub use standing::Standing;
 pub use stored::{StoredMessage, find_message, read_message, read_messages};
 
 use crate::{
     config::Limits,
-    delivery::Transmit,
     entropy::{Entropy, EntropyError},
-    event::{Event, Rejection},
     installation::Installation,
     mls::Mls,
     state::State,
-    step::{Effects, Lineage, Step},
-    store::Write,
+    step::{Lineage, Step},
 };
-use outbox::{Outgoing, Said};
+use commits::Commits;
+use draft::Draft;
+use envelope::Marks;
+use epochs::PastEpochs;
+use intents::Intents;
+use judge::Judge;
+use outbox::Outbox;
 use place::Place;
-use stored::{Intent, KeptCommit, Meta, SenderLog};
+use renewal::Renewal;
+use standing::Membership;
+use stored::Meta;
+use timeline::{Sent, Timeline};
 
 /// One group of this installation.
 ///
@@ -72,43 +96,19 @@ pub struct Group {
     lineage: Lineage,
     mls: Mls,
     state: State,
+    /// The leaves of the present epoch, and their positions in the tree.
     leaves: BTreeMap<LeafCredential, u32>,
-    meta: Meta,
-    intents: BTreeMap<IntentId, Intent>,
-    kept: BTreeMap<TransmitId, KeptCommit>,
-    outbox: BTreeMap<u64, Outgoing>,
-    senders: BTreeMap<InstallationId, SenderLog>,
-    /// Chain hashes of records handled since the load, to compare with what senders had read.
-    trail: VecDeque<(Seq, ChainHash)>,
-    /// When own commits were last given to the driver; starts over with a load.
-    published: BTreeMap<TransmitId, Timestamp>,
-    /// Own messages that got their places since the load, the last ones: who sends one again may not
-    /// have heard of it yet.
-    landed: VecDeque<MessageId>,
-    /// What the relay said of own messages, since the load: they are published again then, and it
-    /// says so again.
-    said: BTreeMap<TransmitId, Said>,
-    /// When messages that wait are looked at although nothing comes: at once after a load, and where
-    /// a step left some of them for the next.
-    look_again: Timestamp,
+    cursor: Cursor,
+    membership: Membership,
+    marks: Marks,
+    renewal: Renewal,
+    past: PastEpochs,
+    intents: Intents,
+    commits: Commits,
+    outbox: Outbox,
+    timeline: Timeline,
     draft: Draft,
 }
-
-/// The step that is being made.
-#[derive(Default)]
-struct Draft {
-    writes: Vec<Write>,
-    effects: Effects,
-    meta_changed: bool,
-    /// The library failed in the middle of a batch: nothing of the step may be used.
-    broken: bool,
-}
-
-/// How many own messages that got their places are remembered.
-const LANDED: usize = 256;
-
-/// How many chain hashes are remembered.
-const TRAIL: usize = 512;
 
 impl Group {
     /// Its id.
@@ -126,7 +126,7 @@ impl Group {
     /// How far its log has been handled; fetch from here after a load.
     #[must_use]
     pub const fn cursor(&self) -> Cursor {
-        self.meta.cursor
+        self.cursor
     }
 
     /// The present epoch.
@@ -155,25 +155,25 @@ impl Group {
     /// Whether this installation takes part.
     #[must_use]
     pub const fn standing(&self) -> Standing {
-        self.meta.standing
+        self.membership.standing()
     }
 
     /// When this installation last renewed its keys by a commit with a path that was applied
     /// (S5); `None` before the first.
     #[must_use]
     pub const fn last_path_update(&self) -> Option<Timestamp> {
-        self.meta.last_path
+        self.renewal.last
     }
 
     /// Wishes that are not settled.
     pub fn pending_intents(&self) -> impl Iterator<Item = IntentId> + '_ {
-        self.intents.keys().copied()
+        self.intents.ids()
     }
 
     /// Own messages that have no place in the log yet.
     #[must_use]
     pub fn unsettled_messages(&self) -> usize {
-        self.outbox.values().filter(|outgoing| outgoing.message().is_some()).count()
+        self.outbox.message_count()
     }
 
     /// Whether nothing of its own is on its way: no wish, no message, no Welcome.
@@ -191,26 +191,31 @@ impl Group {
     /// The path update is due before anything is sent (S5).
     #[must_use]
     pub fn is_path_update_due(&self, now: Timestamp) -> bool {
-        self.meta.last_path.is_none_or(|last| now.since_ms(last) >= self.limits.path_update_ms)
+        self.renewal.is_due(now, self.limits.path_update_ms)
     }
 
     fn begin(&mut self) -> Result<(), EntropyError> {
         let random = self.entropy.step()?;
         self.mls.begin(random);
-        self.draft = Draft::default();
+        self.draft = Draft::new(self.id);
         Ok(())
+    }
+
+    /// Begins a step that needs no randomness: it makes no commit and no message.
+    fn begin_without_entropy(&mut self) {
+        self.draft = Draft::new(self.id);
     }
 
     /// Ends the step. A broken one stores nothing and releases nothing.
     fn end<T>(&mut self, reply: T) -> Step<T> {
         self.checkpoint();
-        let draft = std::mem::take(&mut self.draft);
+        let draft = std::mem::replace(&mut self.draft, Draft::new(self.id));
         if draft.broken {
             return Step::broken(self.lineage, reply);
         }
         let mut writes = draft.writes;
         if draft.meta_changed {
-            writes.push(Place::Meta.put(self.id, self.meta.encode()));
+            writes.push(Place::Meta.put(self.id, self.meta().encode()));
         }
         Step::new(self.lineage, writes, draft.effects, reply)
     }
@@ -224,30 +229,42 @@ impl Group {
         self.mls.hold();
     }
 
-    fn event(&mut self, event: Event) {
-        self.draft.effects.events.push(event);
+    /// Puts the library back to the last checkpoint.
+    fn roll_back(&mut self) {
+        roll_back(&mut self.mls, &mut self.draft);
     }
 
-    fn transmit(&mut self, transmit: Transmit) {
-        self.draft.effects.transmits.push(transmit);
+    /// The judge of the present epoch's commits.
+    fn judge(&self) -> Judge<'_> {
+        Judge { state: &self.state, leaves: &self.leaves, epoch: self.epoch() }
     }
 
-    fn reject(&mut self, seq: Seq, reason: Rejection) {
-        self.event(Event::Rejected { group: self.id, seq, reason });
+    /// The group's own record: the small fields of all parts.
+    fn meta(&self) -> Meta {
+        let Sent { count: messages, last: previous } = self.timeline.sent();
+        Meta {
+            cursor: self.cursor,
+            standing: self.standing(),
+            stuck_removes: self.membership.removes().to_vec(),
+            life: self.marks.life(),
+            marks: self.marks.count(),
+            messages,
+            previous,
+            intents: self.intents.next().0,
+            outgoing: self.outbox.next(),
+            joined: self.renewal.joined,
+            update_by: self.renewal.update_by,
+            last_path: self.renewal.last,
+            past: self.past.all().to_vec(),
+        }
     }
+}
 
-    fn meta(&mut self) -> &mut Meta {
-        self.draft.meta_changed = true;
-        &mut self.meta
+fn roll_back(mls: &mut Mls, draft: &mut Draft) {
+    if mls.rollback().is_err() {
+        draft.broken = true;
     }
-
-    fn put(&mut self, place: Place<'_>, value: Vec<u8>) {
-        self.draft.writes.push(place.put(self.id, value));
-    }
-
-    fn delete(&mut self, place: Place<'_>) {
-        self.draft.writes.push(place.delete(self.id));
-    }
+    mls.hold();
 }
 
 impl std::fmt::Debug for Group {
@@ -255,8 +272,8 @@ impl std::fmt::Debug for Group {
         f.debug_struct("Group")
             .field("id", &self.id)
             .field("epoch", &self.epoch())
-            .field("cursor", &self.meta.cursor.seq)
-            .field("standing", &self.meta.standing)
+            .field("cursor", &self.cursor.seq)
+            .field("standing", &self.standing())
             .finish_non_exhaustive()
     }
 }

@@ -1,297 +1,278 @@
-//! What still has to reach the relay, and what its answers mean.
+//! What still has to reach the relay or the log, and what the relay's answers mean for it.
 
-use conclave_proto::{
-    Epoch, Mark, MessageId, Seq, Timestamp, Topic, TransmitId, codec::Wire, record::transmit_id,
+mod entry;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use conclave_proto::{Epoch, MessageId, Seq, Timestamp, TransmitId};
+
+use super::{
+    draft::Draft,
+    envelope::{SentEnvelope, carries},
+    place::Place,
 };
-use serde::{Deserialize, Serialize};
+use crate::delivery::{PublishOutcome, Refusal, Transmit};
+use entry::{Answer, Outgoing};
+pub(super) use entry::{OwnMessage, StoredOutgoing};
 
-use super::{Group, place::Place};
-use crate::{
-    delivery::{PublishOutcome, Refusal, Transmit},
-    event::{IntentFault, IntentOutcome},
-    step::Step,
-};
-
-/// An entry of the outbox. The number it lies under is its place in the order of sending.
-#[derive(Clone, Serialize, Deserialize)]
-pub(super) struct Outgoing {
-    pub(super) what: What,
-    pub(super) envelope: Option<SentEnvelope>,
-    /// Not published before this one is stored: a Welcome names a body, and whoever reads the
-    /// Welcome has to find it.
-    pub(super) after: Option<TransmitId>,
+/// Own messages until the log shows them, Welcomes and their bodies until the relay has them.
+///
+/// An entry lies under a number, which is its position in the order of sending.
+pub(super) struct Outbox {
+    entries: BTreeMap<u64, Outgoing>,
+    next: u64,
+    /// When waiting messages are looked at although no record comes: at once after a load, and
+    /// where a step left some of them for the next.
+    look_again: Timestamp,
 }
 
-/// What is on its way.
-#[derive(Clone, Serialize, Deserialize)]
-pub(super) enum What {
-    /// An own message; settled by its place in the log.
-    Message(OwnMessage),
-    /// A Welcome or a body; settled when the relay says that it is stored.
-    Plain,
-}
-
-#[derive(Clone, Serialize, Deserialize)]
-pub(super) struct OwnMessage {
-    pub(super) id: MessageId,
-    /// The encoded payload, to be encrypted again if the ciphertext comes too late.
-    pub(super) payload: Vec<u8>,
-}
-
-/// The bytes that were released.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct SentEnvelope {
-    pub(super) topic: Topic,
-    pub(super) id: TransmitId,
-    pub(super) mark: Mark,
-    /// The epoch it was encrypted in; meaningless for what is not a message.
+/// An own message that the log shows.
+pub(super) struct Echo {
+    pub(super) number: u64,
+    /// The epoch it was encrypted in.
     pub(super) epoch: Epoch,
-    pub(super) payload: Vec<u8>,
-    /// When it was last given to the driver.
-    pub(super) since: Timestamp,
+    pub(super) message: OwnMessage,
 }
 
-/// What the relay said of an own message that has no place in the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Said {
-    /// It is stored at this place.
-    Accepted(Seq),
-    /// It is not taken.
-    Refused,
-}
-
-impl Wire for Outgoing {
-    const VERSION: u8 = 1;
-    const MAX_BYTES: usize = usize::MAX;
-}
-
-impl Outgoing {
-    pub(super) const fn message(&self) -> Option<&OwnMessage> {
-        match &self.what {
-            What::Message(message) => Some(message),
-            What::Plain => None,
-        }
+impl Outbox {
+    pub(super) const fn new() -> Self {
+        Self { entries: BTreeMap::new(), next: 0, look_again: Timestamp(0) }
     }
 
-    /// The envelope of an own message that is on its way.
-    pub(super) fn sent_message(&self) -> Option<&SentEnvelope> {
-        self.message().and(self.envelope.as_ref())
+    /// The outbox as it was stored. `None` if an entry is not one that an outbox stores.
+    pub(super) fn restore(stored: BTreeMap<u64, StoredOutgoing<'_>>, next: u64) -> Option<Self> {
+        let entry = |(number, stored)| Some((number, Outgoing::restore(stored)?));
+        let entries = stored.into_iter().map(entry).collect::<Option<_>>()?;
+        Some(Self { entries, next, look_again: Timestamp(0) })
     }
 
-    /// The envelope, if it may be published.
-    pub(super) fn released(&self) -> Option<&SentEnvelope> {
-        self.envelope.as_ref().filter(|_| self.after.is_none())
+    /// The number that the next entry gets.
+    pub(super) const fn next(&self) -> u64 {
+        self.next
     }
 
-    /// A message that is to be encrypted, for the first time or again.
-    pub(super) const fn is_waiting(&self) -> bool {
-        self.envelope.is_none()
-    }
-}
-
-impl SentEnvelope {
-    pub(super) fn new(
-        topic: Topic,
-        mark: Mark,
-        epoch: Epoch,
-        payload: Vec<u8>,
-        now: Timestamp,
-    ) -> Self {
-        let id = transmit_id(&topic, &payload);
-        Self { topic, id, mark, epoch, payload, since: now }
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
     }
 
-    pub(super) fn transmit(&self) -> Transmit {
-        Transmit {
-            topic: self.topic.clone(),
-            id: self.id,
-            expect: None,
-            payload: self.payload.clone(),
-        }
-    }
-}
-
-impl Group {
-    /// Everything that is not settled, in the order of sending: after a load, publish all of it
-    /// again. Ids are stable, so a relay that has it already says so.
-    #[must_use]
-    pub fn unsettled(&self) -> Vec<Transmit> {
-        let commits = self.kept.iter().filter(|(_, kept)| !kept.refused);
-        let commits = commits.map(|(id, kept)| self.commit_transmit(*id, kept.payload.clone()));
-        let envelopes = self.outbox.values().filter_map(Outgoing::released);
-        commits.chain(envelopes.map(SentEnvelope::transmit)).collect()
+    /// Own messages that the log has not shown.
+    pub(super) fn message_count(&self) -> usize {
+        self.entries.values().filter(|outgoing| outgoing.message().is_some()).count()
     }
 
-    /// What became of a publish.
-    ///
-    /// Settles bodies and Welcomes, which only the relay sees. Messages and commits are settled by
-    /// the log, whatever the answer was; but what the relay refuses holds up nothing that waits for
-    /// it any more.
-    pub fn handle_publish(
+    pub(super) fn holds(&self, id: &MessageId) -> bool {
+        self.entries.values().filter_map(Outgoing::message).any(|message| message.id == *id)
+    }
+
+    /// Everything that may be published, in the order of sending.
+    pub(super) fn released(&self) -> impl Iterator<Item = Transmit> + '_ {
+        self.entries.values().filter_map(Outgoing::released).map(SentEnvelope::transmit)
+    }
+
+    /// Queues a message that is encrypted later.
+    pub(super) fn queue(&mut self, draft: &mut Draft, message: OwnMessage) {
+        self.push(draft, Outgoing::Waiting(message));
+    }
+
+    /// Queues an encrypted message and releases it.
+    pub(super) fn send(&mut self, draft: &mut Draft, message: OwnMessage, envelope: SentEnvelope) {
+        draft.transmit(envelope.transmit());
+        self.push(draft, Outgoing::Sent { message, envelope, answer: Answer::None });
+    }
+
+    /// Queues an envelope that the relay settles. It is released at once, or when the relay has
+    /// `after`.
+    pub(super) fn send_plain(
         &mut self,
+        draft: &mut Draft,
+        envelope: SentEnvelope,
+        after: Option<TransmitId>,
+    ) {
+        if let Some(after) = after {
+            return self.push(draft, Outgoing::Held { envelope, after });
+        }
+        draft.transmit(envelope.transmit());
+        self.push(draft, Outgoing::Plain(envelope));
+    }
+
+    /// Whether messages are to be encrypted, for the first time or again.
+    pub(super) fn has_waiting(&self) -> bool {
+        self.entries.values().any(|outgoing| matches!(outgoing, Outgoing::Waiting(_)))
+    }
+
+    /// The waiting messages that one step encrypts, in the order of sending: their payloads come to
+    /// `most_bytes` or a little more.
+    pub(super) fn next_waiting(&self, most_bytes: usize) -> Vec<u64> {
+        let (mut taken, mut bytes) = (Vec::new(), 0_usize);
+        for (number, outgoing) in &self.entries {
+            let Outgoing::Waiting(message) = outgoing else { continue };
+            if bytes >= most_bytes.max(1) {
+                break;
+            }
+            bytes = bytes.saturating_add(message.payload.len());
+            taken.push(*number);
+        }
+        taken
+    }
+
+    /// A message that waits.
+    pub(super) fn waiting(&self, number: u64) -> Option<&OwnMessage> {
+        match self.entries.get(&number)? {
+            Outgoing::Waiting(message) => Some(message),
+            Outgoing::Sent { .. } | Outgoing::Plain(_) | Outgoing::Held { .. } => None,
+        }
+    }
+
+    /// A message that waited is encrypted, and released.
+    pub(super) fn encrypted(&mut self, draft: &mut Draft, number: u64, envelope: SentEnvelope) {
+        let Some(message) = self.waiting(number).cloned() else { return };
+        draft.transmit(envelope.transmit());
+        let sent = Outgoing::Sent { message, envelope, answer: Answer::None };
+        self.set(draft, number, sent);
+    }
+
+    /// When waiting messages are looked at although no record comes.
+    pub(super) fn waiting_due(&self) -> Option<Timestamp> {
+        self.has_waiting().then_some(self.look_again)
+    }
+
+    pub(super) const fn look_again_at(&mut self, at: Timestamp) {
+        self.look_again = at;
+    }
+
+    /// Whether own messages of another epoch may still find their positions; `cursor` is the last
+    /// record that was handled.
+    pub(super) fn waits_for_other_epochs(&self, epoch: Epoch, cursor: Seq) -> bool {
+        self.entries.values().any(|outgoing| match outgoing {
+            Outgoing::Sent { envelope, answer, .. } => {
+                envelope.epoch != epoch && answer.may_land(cursor)
+            }
+            Outgoing::Waiting(_) | Outgoing::Plain(_) | Outgoing::Held { .. } => false,
+        })
+    }
+
+    /// The own message that an MLS message of the log is.
+    pub(super) fn find(&self, mls_message: &[u8]) -> Option<Echo> {
+        self.entries.iter().find_map(|(number, outgoing)| {
+            let Outgoing::Sent { message, envelope, .. } = outgoing else { return None };
+            carries(&envelope.payload, envelope.mark, mls_message).then(|| Echo {
+                number: *number,
+                epoch: envelope.epoch,
+                message: message.clone(),
+            })
+        })
+    }
+
+    /// The log has settled a message.
+    pub(super) fn remove(&mut self, draft: &mut Draft, number: u64) {
+        if self.entries.remove(&number).is_some() {
+            draft.delete(Place::Outgoing(number));
+        }
+    }
+
+    /// No member could read a message: it is encrypted again, with the same message id.
+    pub(super) fn send_again(&mut self, draft: &mut Draft, number: u64) {
+        if let Some(Outgoing::Sent { message, .. }) = self.entries.get(&number) {
+            self.set(draft, number, Outgoing::Waiting(message.clone()));
+        }
+    }
+
+    /// The messages end with the membership; Welcomes and bodies do not.
+    pub(super) fn give_up_messages(&mut self, draft: &mut Draft) {
+        let messages = self.entries.iter().filter(|(_, outgoing)| outgoing.message().is_some());
+        for number in messages.map(|(number, _)| *number).collect::<Vec<_>>() {
+            self.remove(draft, number);
+        }
+    }
+
+    /// The relay's answer to a publish. It settles what only the relay sees, and releases what
+    /// waited for that; a message is settled by the log. An answer that leaves the matter open
+    /// changes nothing: the envelope is published again.
+    pub(super) fn answered(
+        &mut self,
+        draft: &mut Draft,
         now: Timestamp,
         id: TransmitId,
         outcome: &PublishOutcome,
-    ) -> Step {
-        let refused =
-            matches!(outcome, PublishOutcome::Refused(Refusal::TooLarge { .. } | Refusal::Invalid));
-        // Going on with what waited takes randomness. Without any, the timer does it.
-        let goes_on = refused && self.begin().is_ok();
-        if !goes_on {
-            self.draft = super::Draft::default();
-        }
-        match outcome {
-            PublishOutcome::Accepted { seq, .. } => {
-                self.settle_plain(id);
-                self.release_behind(now, id);
-                self.note_said(id, Said::Accepted(*seq));
-            }
-            PublishOutcome::Refused(Refusal::TooLarge { .. } | Refusal::Invalid) => {
-                self.settle_plain(id);
-                // Whoever reads the Welcome sees whether the refusal was the truth.
-                self.release_behind(now, id);
-                self.note_refused(id);
-                self.note_said(id, Said::Refused);
-            }
-            PublishOutcome::Refused(Refusal::Behind | Refusal::Conflict { .. })
+    ) {
+        let answer = match outcome {
+            PublishOutcome::Accepted { seq, .. } => Answer::Accepted(*seq),
+            refused if is_refusal(refused) => Answer::Refused,
+            PublishOutcome::Refused(_)
             | PublishOutcome::NotStored { .. }
-            | PublishOutcome::Unknown => {}
-        }
-        if goes_on {
-            self.advance(now);
-        }
-        self.end(())
+            | PublishOutcome::Unknown => return,
+        };
+        self.settle_plain(draft, id);
+        // After a refusal too: the reader of the Welcome sees whether it was the truth.
+        self.release_after(draft, now, id);
+        self.note_answer(id, answer);
     }
 
-    pub(super) fn commit_transmit(&self, id: TransmitId, payload: Vec<u8>) -> Transmit {
-        Transmit { topic: self.topic.clone(), id, expect: None, payload }
+    /// When the envelope that was released first is published again.
+    pub(super) fn republish_due(&self, patience_ms: u64) -> Option<Timestamp> {
+        let released = self.entries.values().filter_map(Outgoing::released);
+        released.map(|envelope| envelope.since.plus_ms(patience_ms)).min()
     }
 
-    /// Queues an envelope that only the relay settles.
-    pub(super) fn queue_plain(&mut self, envelope: SentEnvelope, after: Option<TransmitId>) {
-        let outgoing = Outgoing { what: What::Plain, envelope: Some(envelope), after };
-        if let Some(envelope) = outgoing.released() {
-            self.transmit(envelope.transmit());
-        }
-        self.queue(outgoing);
-    }
-
-    /// An envelope is stored: those that waited for it may be published.
-    fn release_behind(&mut self, now: Timestamp, id: TransmitId) {
-        let behind = self.outbox.iter().filter(|(_, outgoing)| outgoing.after == Some(id));
-        for number in behind.map(|(number, _)| *number).collect::<Vec<_>>() {
-            let Some(outgoing) = self.outbox.get_mut(&number) else { continue };
-            outgoing.after = None;
-            if let Some(envelope) = &mut outgoing.envelope {
+    /// Publishes again what was released too long ago: an answer may have been a lie (scenario 9).
+    pub(super) fn republish(&mut self, draft: &mut Draft, now: Timestamp, patience_ms: u64) {
+        for (number, outgoing) in &mut self.entries {
+            let Some(envelope) = outgoing.released_mut() else { continue };
+            if now.since_ms(envelope.since) >= patience_ms {
                 envelope.since = now;
-                self.draft.effects.transmits.push(envelope.transmit());
+                draft.transmit(envelope.transmit());
+                draft.put(Place::Outgoing(*number), outgoing.encode());
             }
-            let stored = outgoing.encode();
-            self.put(Place::Outgoing(number), stored);
         }
     }
 
-    pub(super) fn queue(&mut self, outgoing: Outgoing) {
-        let number = self.meta.outgoing;
-        self.meta().outgoing = number.saturating_add(1);
-        self.put(Place::Outgoing(number), outgoing.encode());
-        self.outbox.insert(number, outgoing);
+    fn push(&mut self, draft: &mut Draft, outgoing: Outgoing) {
+        let number = self.next;
+        self.next = number.saturating_add(1);
+        draft.change_meta();
+        self.set(draft, number, outgoing);
     }
 
-    pub(super) fn unqueue(&mut self, number: u64) {
-        if let Some(outgoing) = self.outbox.remove(&number) {
-            if let Some(envelope) = &outgoing.envelope {
-                self.said.remove(&envelope.id);
-            }
-            self.delete(Place::Outgoing(number));
-        }
+    fn set(&mut self, draft: &mut Draft, number: u64, outgoing: Outgoing) {
+        draft.put(Place::Outgoing(number), outgoing.encode());
+        self.entries.insert(number, outgoing);
     }
 
-    fn settle_plain(&mut self, id: TransmitId) {
-        let found = self.outbox.iter().find(|(_, outgoing)| {
-            let is_it = outgoing.envelope.as_ref().is_some_and(|envelope| envelope.id == id);
-            is_it && outgoing.message().is_none()
+    fn settle_plain(&mut self, draft: &mut Draft, id: TransmitId) {
+        let found = self.entries.iter().find(|(_, outgoing)| match outgoing {
+            Outgoing::Plain(envelope) | Outgoing::Held { envelope, .. } => envelope.id == id,
+            Outgoing::Waiting(_) | Outgoing::Sent { .. } => false,
         });
         if let Some(number) = found.map(|(number, _)| *number) {
-            self.unqueue(number);
+            self.remove(draft, number);
         }
     }
 
-    fn note_said(&mut self, id: TransmitId, said: Said) {
-        let mut sent = self.outbox.values().filter_map(Outgoing::sent_message);
-        if sent.any(|sent| sent.id == id) {
-            self.said.insert(id, said);
+    fn release_after(&mut self, draft: &mut Draft, now: Timestamp, id: TransmitId) {
+        for (number, outgoing) in &mut self.entries {
+            let Outgoing::Held { envelope, after } = outgoing else { continue };
+            if *after == id {
+                draft.transmit(envelope.transmit());
+                *outgoing = Outgoing::Plain(SentEnvelope { since: now, ..envelope.clone() });
+                draft.put(Place::Outgoing(*number), outgoing.encode());
+            }
         }
     }
 
-    /// Whether a message that is on its way may still find its place in the log. Not if the relay
-    /// will not take it, and not if the log has something else where the relay said it stands.
-    pub(super) fn may_land(&self, sent: &SentEnvelope) -> bool {
-        match self.said.get(&sent.id) {
-            Some(Said::Refused) => false,
-            Some(Said::Accepted(seq)) => *seq > self.meta.cursor.seq,
-            None => true,
-        }
-    }
-
-    /// A commit that the relay will not take ends its wishes, but stays kept: the log may show
-    /// it all the same (scenarios 8, 99).
-    fn note_refused(&mut self, id: TransmitId) {
-        let Some(kept) = self.kept.get_mut(&id) else { return };
-        if kept.refused {
-            return;
-        }
-        kept.refused = true;
-        let (intents, stored) = (kept.intents.clone(), kept.encode());
-        self.put(Place::Kept(&id), stored);
-        for intent in intents {
-            self.settle_intent(intent, IntentOutcome::Failed(IntentFault::TooLarge));
+    fn note_answer(&mut self, id: TransmitId, said: Answer) {
+        for outgoing in self.entries.values_mut() {
+            if let Outgoing::Sent { envelope, answer, .. } = outgoing
+                && envelope.id == id
+            {
+                *answer = said;
+            }
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use conclave_proto::{
-        Epoch, GroupId, Mark, MessageId, Timestamp, Topic, TransmitId, codec::Wire,
-    };
-
-    use super::{Outgoing, OwnMessage, SentEnvelope, What};
-
-    fn envelope() -> SentEnvelope {
-        SentEnvelope {
-            topic: Topic::Group(GroupId([1; 16])),
-            id: TransmitId([2; 16]),
-            mark: Mark([3; 16]),
-            epoch: Epoch(4),
-            payload: vec![5],
-            since: Timestamp(6),
-        }
-    }
-
-    /// E10: golden bytes; old stores open for ever.
-    #[test]
-    fn the_stored_forms_of_what_waits_are_frozen() {
-        let message = || What::Message(OwnMessage { id: MessageId([7; 32]), payload: vec![8] });
-        let all = [
-            Outgoing { what: message(), envelope: None, after: None },
-            Outgoing { what: message(), envelope: Some(envelope()), after: None },
-            Outgoing {
-                what: What::Plain,
-                envelope: Some(envelope()),
-                after: Some(TransmitId([9; 16])),
-            },
-        ];
-        let of = |byte: &str, count: usize| byte.repeat(count);
-        let (id, sent) =
-            (of("07", 32), format!("0100{}{}{}04010506", of("01", 16), of("02", 16), of("03", 16)));
-        let golden = [
-            format!("0100{id}01080000"),
-            format!("0100{id}0108{sent}00"),
-            format!("0101{sent}01{}", of("09", 16)),
-        ];
-        for (stored, golden) in all.iter().zip(golden) {
-            assert_eq!(conclave_proto::identity::hex(&stored.encode()), golden);
-        }
-    }
+/// Whether the relay will never take an envelope, whatever comes before it.
+pub(super) const fn is_refusal(outcome: &PublishOutcome) -> bool {
+    matches!(outcome, PublishOutcome::Refused(Refusal::TooLarge { .. } | Refusal::Invalid))
 }

@@ -8,7 +8,11 @@ use conclave_proto::{
     group::{RosterEntry, Settings},
 };
 
-use super::stored::{KeptCommit, Meta, SenderLog, StoredEntry, StoredSettings};
+use super::{
+    commits::KeptCommit,
+    stored::{Meta, StoredEntry, StoredSettings},
+    timeline::SenderLog,
+};
 use crate::store::{Key, Table, Write};
 
 /// First byte of the orders in [`Table::Group`]; 1 belongs to the MLS records.

@@ -1,10 +1,8 @@
 //! Records of the log, in order, in one step.
 
-use conclave_proto::{
-    Envelope, EnvelopeKind, Epoch, Mark, Record, Timestamp, TransmitId, codec::Wire,
-};
+use conclave_proto::{Envelope, Mark, Record, Timestamp, TransmitId};
 
-use super::{Group, TRAIL, apply::Valid, outbox::OwnMessage};
+use super::{Draft, Group, apply::Valid, outbox::Echo};
 use crate::{
     event::{CommitFault, Parked, Rejection},
     mls::{Content, Fault, ForeignCommit, Inside, Mls, Parsed},
@@ -26,7 +24,7 @@ pub struct Taken {
 /// Where an own envelope was found.
 enum Own {
     Commit(TransmitId),
-    Message(u64, Epoch, OwnMessage),
+    Message(Echo),
 }
 
 impl Group {
@@ -39,12 +37,12 @@ impl Group {
     /// stands behind it, and an empty batch if the relay says that nothing does.
     pub fn handle_records(&mut self, now: Timestamp, batch: &[Record]) -> Step<Taken> {
         if self.begin().is_err() {
-            self.draft = super::Draft::default();
+            self.begin_without_entropy();
             return self.end(Taken { count: 0, parked: Some(Parked::Entropy), broken: false });
         }
-        if batch.iter().all(|record| record.seq <= self.meta.cursor.seq) {
-            // Nothing stands behind the cursor: what did not extend the log is gone.
-            self.follow();
+        if batch.iter().all(|record| record.seq <= self.cursor.seq) {
+            // No record follows the cursor: what did not extend the log is gone.
+            self.membership.follow(&mut self.draft);
         }
         let mut taken = Taken { count: 0, parked: self.unpark(batch), broken: false };
         for record in batch.iter().take(self.limits.batch_records) {
@@ -60,7 +58,7 @@ impl Group {
         self.checkpoint();
         if self.draft.broken {
             // The driver is told by the answer, so this is an ordinary step that stores nothing.
-            self.draft = super::Draft::default();
+            self.draft = Draft::new(self.id);
             let taken = Taken { count: 0, parked: None, broken: true };
             return Step::new(self.lineage, Vec::new(), Effects::default(), taken);
         }
@@ -69,7 +67,7 @@ impl Group {
 
     /// One record: its place in the chain, its verdict, the cursor.
     fn take(&mut self, now: Timestamp, record: &Record, first: bool) -> Result<(), Parked> {
-        let cursor = self.meta.cursor;
+        let cursor = self.cursor;
         if record.seq <= cursor.seq {
             return Ok(());
         }
@@ -77,32 +75,29 @@ impl Group {
             return Err(Parked::MissingRecords { at: record.seq });
         }
         if !record.follows(&self.topic, cursor.seq, &cursor.hash) {
-            return Err(self.fork(record.seq));
+            return Err(self.membership.fork(&mut self.draft, record.seq));
         }
-        self.follow();
-        if self.meta.standing.is_removed() {
-            self.reject(record.seq, Rejection::NotMember);
+        self.membership.follow(&mut self.draft);
+        if self.standing().is_removed() {
+            self.draft.reject(record.seq, Rejection::NotMember);
         } else {
             self.verdict(now, record, first)?;
         }
-        self.meta().cursor = record.cursor();
-        self.trail.push_back((record.seq, record.hash));
-        if self.trail.len() > TRAIL {
-            self.trail.pop_front();
-        }
+        self.cursor = record.cursor();
+        self.draft.change_meta();
+        self.timeline.extend_trail(self.cursor);
         Ok(())
     }
 
     fn verdict(&mut self, now: Timestamp, record: &Record, first: bool) -> Result<(), Parked> {
         let Ok((mark, message)) = Envelope::decode_group(&record.payload) else {
-            self.reject(record.seq, Rejection::Malformed);
+            self.draft.reject(record.seq, Rejection::Malformed);
             return Ok(());
         };
         match self.own(&message) {
             Some(Own::Commit(id)) => return self.own_commit(now, record, id, first),
-            Some(Own::Message(number, epoch, message)) => {
-                let late = self.is_late(epoch);
-                self.settle_message(record, number, epoch, late, &message);
+            Some(Own::Message(echo)) => {
+                self.settle_message(record, &echo);
                 return Ok(());
             }
             None => {}
@@ -110,26 +105,16 @@ impl Group {
         match Mls::parse(&message) {
             Some(parsed) => self.foreign(now, record, mark, parsed, first),
             None => {
-                self.reject(record.seq, Rejection::Malformed);
+                self.draft.reject(record.seq, Rejection::Malformed);
                 Ok(())
             }
         }
     }
 
-    /// Own echoes are recognised by the MLS message inside. The envelope around it is not
-    /// authenticated: a relay or a member may wrap the same message under another mark, and
-    /// everybody has to judge it alike.
+    /// The own commit or message that an MLS message is.
     fn own(&self, message: &[u8]) -> Option<Own> {
-        let kept = self.kept.iter().find(|(_, kept)| wraps(&kept.payload, kept.mark, message));
-        if let Some((id, _)) = kept {
-            return Some(Own::Commit(*id));
-        }
-        self.outbox.iter().find_map(|(number, outgoing)| {
-            let own = outgoing.message()?;
-            let envelope = outgoing.envelope.as_ref()?;
-            wraps(&envelope.payload, envelope.mark, message)
-                .then(|| Own::Message(*number, envelope.epoch, own.clone()))
-        })
+        let commit = self.commits.find(message).map(Own::Commit);
+        commit.or_else(|| self.outbox.find(message).map(Own::Message))
     }
 
     fn own_commit(
@@ -182,7 +167,7 @@ impl Group {
             }
         };
         if let Some(reason) = early {
-            self.reject(record.seq, reason);
+            self.draft.reject(record.seq, reason);
             return Ok(());
         }
         if outside.content == Content::Commit {
@@ -213,16 +198,12 @@ impl Group {
             Err(fault) => {
                 // One error of the library for two things: a used key, and an epoch whose keys
                 // this installation never had or has no more.
-                let known = outside.epoch == self.epoch() || self.keeps_epoch(outside.epoch);
+                let known = outside.epoch == self.epoch() || self.past.keeps(outside.epoch);
                 let reason = if known { rejection(fault) } else { Rejection::TooOld };
-                self.reject(record.seq, reason);
+                self.draft.reject(record.seq, reason);
                 Ok(())
             }
         }
-    }
-
-    fn keeps_epoch(&self, epoch: Epoch) -> bool {
-        self.meta.past.iter().any(|past| past.epoch == epoch)
     }
 
     fn commit(
@@ -232,14 +213,11 @@ impl Group {
         commit: Box<ForeignCommit>,
         first: bool,
     ) -> Result<(), Parked> {
-        let next = match self.judge(&commit.facts) {
+        let next = match self.judge().judge(&commit.facts) {
             Ok(next) => next,
             Err(fault) => {
-                if self.mls.rollback().is_err() {
-                    self.draft.broken = true;
-                }
-                self.mls.hold();
-                self.reject(record.seq, Rejection::InvalidCommit(fault));
+                self.roll_back();
+                self.draft.reject(record.seq, Rejection::InvalidCommit(fault));
                 return Ok(());
             }
         };
@@ -261,18 +239,10 @@ impl Group {
     fn failed(&mut self, record: &Record, first: bool) {
         if first && self.mls.rollback().is_ok() {
             self.mls.hold();
-            self.reject(record.seq, Rejection::Internal);
+            self.draft.reject(record.seq, Rejection::Internal);
         } else {
             self.draft.broken = true;
         }
-    }
-}
-
-/// Whether an envelope of this engine carries exactly this MLS message.
-fn wraps(payload: &[u8], mark: Mark, message: &[u8]) -> bool {
-    payload.ends_with(message) && {
-        let kind = EnvelopeKind::Mls(message.to_vec());
-        Envelope { mark, beacon: None, kind }.encode() == payload
     }
 }
 

@@ -3,15 +3,11 @@
 use conclave_proto::{
     Envelope, EnvelopeKind, MessageId, Timestamp,
     codec::Wire,
-    message::{Body, IdempotencyKey, Payload, message_id},
+    message::{Body, IdempotencyKey, message_id},
 };
 
-use super::{
-    Group, SendError, Standing,
-    outbox::{Outgoing, OwnMessage, SentEnvelope, What},
-    place::Place,
-};
-use crate::{event::Parked, mls::MlsError, padding, step::Step};
+use super::{Group, SendError, envelope::SentEnvelope, outbox::OwnMessage};
+use crate::{mls::MlsError, padding, step::Step};
 
 impl Group {
     /// Sends a message. The answer is its id; an event tells when it has its place in the log.
@@ -38,40 +34,24 @@ impl Group {
         let body = Body::Content(content);
         let id = message_id(&self.id, &self.installation.id(), &key, &body);
         self.begin()?;
-        let waits = self.outbox.values().any(|out| out.message().is_some_and(|m| m.id == id));
-        if waits || self.landed.contains(&id) {
+        if self.outbox.holds(&id) || self.timeline.has_settled(&id) {
             return Ok(self.end(id));
         }
-        let payload = self.next_payload(now, key, body).encode();
+        let payload = self.timeline.next_payload(now, key, self.cursor, body).encode();
         let message = OwnMessage { id, payload };
-        let waits = self.outbox.values().any(Outgoing::is_waiting) || !self.may_encrypt(now);
-        if waits {
-            self.queue(Outgoing { what: What::Message(message), envelope: None, after: None });
+        if self.outbox.has_waiting() || !self.may_encrypt(now) {
+            self.outbox.queue(&mut self.draft, message);
             self.advance(now);
         } else {
             let envelope = self.encrypt(now, &message)?;
-            self.transmit(envelope.transmit());
-            let envelope = Some(envelope);
-            self.queue(Outgoing { what: What::Message(message), envelope, after: None });
+            self.outbox.send(&mut self.draft, message, envelope);
         }
-        self.count_message(id);
+        self.timeline.count(&mut self.draft, id);
         Ok(self.end(id))
     }
 
     fn may_send(&self, len: usize) -> Result<(), SendError> {
-        match self.meta.standing {
-            Standing::Removed { .. } => return Err(SendError::NotMember),
-            Standing::Stuck { removal: true, .. } => {
-                return Err(SendError::Parked(Parked::Removal));
-            }
-            Standing::Stuck { removal: false, .. } => {
-                return Err(SendError::Parked(Parked::Undecidable));
-            }
-            Standing::Forked { at } => {
-                return Err(SendError::Parked(Parked::OtherHistory { at }));
-            }
-            Standing::Member => {}
-        }
+        self.membership.may_act()?;
         if !self.state.may(&self.installation.inbox(), self.state.settings().policy.post) {
             return Err(SendError::NotAllowed);
         }
@@ -84,32 +64,13 @@ impl Group {
         Ok(())
     }
 
-    fn next_payload(&self, now: Timestamp, key: IdempotencyKey, body: Body) -> Payload {
-        Payload {
-            counter: self.meta.messages.saturating_add(1),
-            previous: self.meta.previous,
-            key,
-            time: now,
-            read: self.meta.cursor,
-            body,
-        }
-    }
-
-    fn count_message(&mut self, id: MessageId) {
-        let meta = self.meta();
-        meta.messages = meta.messages.saturating_add(1);
-        meta.previous = id;
-    }
-
     /// Encrypts a message in the present epoch. On error nothing has changed.
     fn encrypt(&mut self, now: Timestamp, message: &OwnMessage) -> Result<SentEnvelope, MlsError> {
         let padded = zeroize::Zeroizing::new(padding::pad(&message.payload));
         match self.mls.encrypt(&padded) {
             Ok(bytes) => Ok(self.envelope(now, EnvelopeKind::Mls(bytes))),
             Err(error) => {
-                if self.mls.rollback().is_err() {
-                    self.draft.broken = true;
-                }
+                self.roll_back();
                 Err(error)
             }
         }
@@ -117,12 +78,9 @@ impl Group {
 
     /// An envelope of this group's topic with the next mark.
     pub(super) fn envelope(&mut self, now: Timestamp, kind: EnvelopeKind) -> SentEnvelope {
-        let topic = self.topic.clone();
-        let counter = self.meta.marks;
-        self.meta().marks = counter.saturating_add(1);
-        let mark = self.installation.mark(&topic, self.meta.life, counter);
+        let mark = self.marks.draw(&mut self.draft, &self.installation, &self.topic);
         let payload = Envelope { mark, beacon: None, kind }.encode();
-        SentEnvelope::new(topic, mark, self.epoch(), payload, now)
+        SentEnvelope::new(self.topic.clone(), mark, self.epoch(), payload, now)
     }
 
     /// Whether messages may be encrypted in this epoch.
@@ -131,58 +89,26 @@ impl Group {
     /// can come too late and the newer one's in time: the order of sending would be lost. Those of
     /// one epoch come too late from some message on.
     fn may_encrypt(&self, now: Timestamp) -> bool {
-        let epoch = self.epoch();
-        let mut sent = self.outbox.values().filter_map(Outgoing::sent_message);
-        let of_another = sent.any(|sent| sent.epoch != epoch && self.may_land(sent));
-        !of_another && !self.is_path_update_due(now)
+        !self.outbox.waits_for_other_epochs(self.epoch(), self.cursor.seq)
+            && !self.is_path_update_due(now)
     }
 
     /// Encrypts what has waited, in order, if it may.
     pub(super) fn send_waiting(&mut self, now: Timestamp) {
-        if self.meta.standing != Standing::Member || !self.may_encrypt(now) {
+        if !self.may_encrypt(now) {
             return;
         }
-        let waiting: Vec<u64> = self
-            .outbox
-            .iter()
-            .filter(|(_, outgoing)| outgoing.is_waiting())
-            .map(|(number, _)| *number)
-            .collect();
-        let mut bytes = 0;
-        for number in waiting {
-            if bytes >= self.limits.flush_bytes.max(1) {
-                self.look_again = Timestamp(0);
-                return;
-            }
+        for number in self.outbox.next_waiting(self.limits.flush_bytes) {
+            let Some(message) = self.outbox.waiting(number).cloned() else { return };
+            // What the step has done so far must survive a rollback of this one.
+            self.checkpoint();
             // Nothing overtakes one that cannot be encrypted.
-            let Some(len) = self.encrypt_queued(now, number) else { return };
-            bytes = bytes.saturating_add(len);
+            let Ok(envelope) = self.encrypt(now, &message) else { return };
+            self.outbox.encrypted(&mut self.draft, number, envelope);
         }
-    }
-
-    /// Nobody could read a message: it goes out again, with the same message id.
-    pub(super) fn send_again(&mut self, number: u64) {
-        let Some(outgoing) = self.outbox.get_mut(&number) else { return };
-        let sent = outgoing.envelope.take();
-        let stored = outgoing.encode();
-        if let Some(sent) = sent {
-            self.said.remove(&sent.id);
+        if self.outbox.has_waiting() {
+            // The rest is for the next step.
+            self.outbox.look_again_at(Timestamp(0));
         }
-        self.put(Place::Outgoing(number), stored);
-    }
-
-    /// Encrypts a message that waits; gives the length of its payload.
-    fn encrypt_queued(&mut self, now: Timestamp, number: u64) -> Option<usize> {
-        let message = self.outbox.get(&number).and_then(Outgoing::message)?.clone();
-        // What the step has done so far must survive a rollback of this one.
-        self.checkpoint();
-        let envelope = self.encrypt(now, &message).ok()?;
-        let len = message.payload.len();
-        self.transmit(envelope.transmit());
-        let envelope = Some(envelope);
-        let outgoing = Outgoing { what: What::Message(message), envelope, after: None };
-        self.put(Place::Outgoing(number), outgoing.encode());
-        self.outbox.insert(number, outgoing);
-        Some(len)
     }
 }

@@ -5,7 +5,7 @@
 use std::ops::ControlFlow;
 
 use conclave_proto::{
-    Cursor, Epoch, GroupId, InboxId, InstallationId, IntentId, Mark, MessageId, Seq, Timestamp,
+    Cursor, Epoch, GroupId, InboxId, InstallationId, MessageId, Seq, Timestamp,
     codec::Wire,
     group::{RosterEntry, Settings},
     message::{Body, IdempotencyKey},
@@ -13,8 +13,12 @@ use conclave_proto::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    parked::Standing,
+    commits::KeptCommit,
+    epochs::PastEpoch,
+    intents::Intent,
     place::{MESSAGE_BY_SEQ, Place},
+    standing::Standing,
+    timeline::SenderLog,
 };
 use crate::store::{Direction, Key, Range, Store, StoreError, Table};
 
@@ -55,133 +59,11 @@ pub(super) struct Meta {
     pub(super) past: Vec<PastEpoch>,
 }
 
-/// An epoch that has ended.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct PastEpoch {
-    pub(super) epoch: Epoch,
-    pub(super) ended: Timestamp,
-    /// Its settings, where they differ from the next epoch's: who could post is judged by them.
-    pub(super) settings: Option<Settings>,
-}
-
 #[derive(Serialize, Deserialize)]
 pub(super) struct StoredSettings(pub(super) Settings);
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct StoredEntry(pub(super) RosterEntry);
-
-/// Which messages of a sender have been received, by their counters.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct SenderLog {
-    /// Ranges of received counters, ascending, apart from each other.
-    ranges: Vec<(u64, u64)>,
-}
-
-/// Holes that are remembered per sender; older ones count as lost.
-const HOLES: usize = 64;
-
-impl SenderLog {
-    pub(super) fn has(&self, counter: u64) -> bool {
-        self.ranges.iter().any(|(first, last)| (*first..=*last).contains(&counter))
-    }
-
-    /// Notes a counter; gives the hole that it leaves before it, if that is new. The first
-    /// message that is seen of a sender leaves none: what was before it was not for us.
-    pub(super) fn note(&mut self, counter: u64) -> Option<(u64, u64)> {
-        let newest = self.ranges.last().map(|(_, last)| *last);
-        let hole = newest
-            .filter(|newest| counter > newest.saturating_add(1))
-            .map(|newest| (newest.saturating_add(1), counter.saturating_sub(1)));
-        self.insert(counter);
-        hole
-    }
-
-    fn insert(&mut self, counter: u64) {
-        let at = self.ranges.partition_point(|(first, _)| *first <= counter);
-        self.ranges.insert(at, (counter, counter));
-        let mut merged: Vec<(u64, u64)> = Vec::with_capacity(self.ranges.len());
-        for (first, last) in self.ranges.drain(..) {
-            match merged.last_mut() {
-                Some(before) if first <= before.1.saturating_add(1) => {
-                    before.1 = before.1.max(last)
-                }
-                _ => merged.push((first, last)),
-            }
-        }
-        while merged.len() > HOLES {
-            let (first, _) = merged.remove(0);
-            if let Some(next) = merged.first_mut() {
-                next.0 = first;
-            }
-        }
-        self.ranges = merged;
-    }
-}
-
-/// An own commit that was released: no answer settles it, so its staged form is kept until the
-/// epoch ends in the log.
-#[derive(Clone, Serialize, Deserialize)]
-pub(super) struct KeptCommit {
-    pub(super) epoch: Epoch,
-    pub(super) mark: Mark,
-    /// The envelope.
-    pub(super) payload: Vec<u8>,
-    /// The library's staged form.
-    pub(super) staged: Vec<u8>,
-    /// The encoded state delta.
-    pub(super) delta: Option<Vec<u8>>,
-    pub(super) intents: Vec<IntentId>,
-    pub(super) welcome: Option<KeptWelcome>,
-    /// The relay will not take it, it says; it is not sent again, but still applied if the log
-    /// shows it.
-    pub(super) refused: bool,
-}
-
-/// What the invited get once the commit is in the log.
-#[derive(Clone, Serialize, Deserialize)]
-pub(super) struct KeptWelcome {
-    pub(super) group_info: Vec<u8>,
-    pub(super) tree: Vec<u8>,
-    pub(super) recipients: Vec<Recipient>,
-}
-
-#[derive(Clone, Serialize, Deserialize)]
-pub(super) struct Recipient {
-    pub(super) installation: InstallationId,
-    pub(super) reference: [u8; 32],
-    pub(super) algorithm: u16,
-    pub(super) key: Vec<u8>,
-    pub(super) secrets: Vec<u8>,
-}
-
-impl Drop for KeptCommit {
-    fn drop(&mut self) {
-        zeroize::Zeroize::zeroize(&mut self.staged);
-    }
-}
-
-/// A stored wish.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Intent {
-    pub(super) wish: Wish,
-}
-
-/// What is wished. Grows at the end.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) enum Wish {
-    Add(Vec<WishedInbox>),
-    Remove(Vec<InboxId>),
-    UpdateKeys,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct WishedInbox {
-    pub(super) inbox: InboxId,
-    /// The whole identity log.
-    pub(super) log: Vec<Vec<u8>>,
-    /// MLS key packages, checked when the wish was taken.
-    pub(super) packages: Vec<Vec<u8>>,
-}
 
 /// A message of the group's timeline.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -267,8 +149,6 @@ pub fn read_messages(
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use conclave_proto::{
         ChainHash, Cursor, Epoch, InboxId, InstallationId, IntentId, Mark, MessageId, Seq,
         Timestamp, TransmitId,
@@ -276,11 +156,11 @@ mod tests {
         identity::hex,
         message::Body,
     };
-    use proptest::prelude::*;
 
-    use super::{
-        Intent, KeptCommit, KeptWelcome, Meta, PastEpoch, Recipient, SenderLog, Standing,
-        StoredMessage, Wish, WishedInbox,
+    use super::{Intent, KeptCommit, Meta, PastEpoch, SenderLog, Standing, StoredMessage};
+    use crate::group::{
+        commits::{KeptWelcome, Recipient},
+        intents::{Wish, WishedInbox},
     };
 
     fn meta() -> Meta {
@@ -393,44 +273,5 @@ mod tests {
             assert_eq!(stored, golden.replace(' ', ""));
         }
         assert_eq!(TransmitId([1; 16]).as_bytes().len(), 16);
-    }
-
-    proptest! {
-        /// G14: what was received is known exactly while the holes are few.
-        #[test]
-        fn received_counters_are_known(counters in prop::collection::vec(1_u64..100, 0..40)) {
-            let (mut log, mut model) = (SenderLog::default(), BTreeSet::new());
-            for counter in counters {
-                prop_assert_eq!(log.has(counter), model.contains(&counter));
-                if model.insert(counter) {
-                    log.note(counter);
-                }
-            }
-            for counter in 0..101 {
-                prop_assert_eq!(log.has(counter), model.contains(&counter));
-            }
-        }
-    }
-
-    /// G14.
-    #[test]
-    fn a_hole_is_reported_once_and_not_before_the_first_message() {
-        let mut log = SenderLog::default();
-        assert_eq!(log.note(5), None);
-        assert_eq!(log.note(6), None);
-        assert_eq!(log.note(9), Some((7, 8)));
-        assert_eq!(log.note(8), None);
-        assert_eq!(log.note(10), None);
-        assert!(!log.has(7) && !log.has(4));
-    }
-
-    #[test]
-    fn the_memory_of_holes_is_bounded() {
-        let mut log = SenderLog::default();
-        for counter in 0..10_000 {
-            log.note(counter * 2);
-        }
-        assert!(log.ranges.len() <= super::HOLES);
-        assert!(log.has(1) && !log.has(19_997));
     }
 }

@@ -9,8 +9,8 @@ use sha2::{Digest, Sha256};
 
 use super::{
     Group,
-    outbox::SentEnvelope,
-    stored::{KeptCommit, Recipient},
+    commits::{KeptCommit, Recipient},
+    envelope::SentEnvelope,
 };
 use crate::{
     mls::MlsError,
@@ -59,10 +59,10 @@ impl Group {
         sealed: Vec<u8>,
     ) -> TransmitId {
         let topic = Topic::Blob(pointer.body);
-        let mark = self.installation.mark(&topic, self.meta.life, 0);
+        let mark = self.installation.mark(&topic, self.marks.life(), 0);
         let envelope = SentEnvelope::new(topic, mark, self.epoch(), sealed, now);
         let id = envelope.id;
-        self.queue_plain(envelope, None);
+        self.outbox.send_plain(&mut self.draft, envelope, None);
         id
     }
 
@@ -93,13 +93,11 @@ impl Group {
             ciphertext: sealed.ciphertext,
         };
         let topic = Topic::Welcome(recipient.installation);
-        let counter = self.meta.marks;
-        self.meta().marks = counter.saturating_add(1);
-        let mark = self.installation.mark(&topic, self.meta.life, counter);
+        let mark = self.marks.draw(&mut self.draft, &self.installation, &topic);
         let kind = EnvelopeKind::Welcome(welcome.encode());
         let payload = Envelope { mark, beacon: None, kind }.encode();
         let envelope = SentEnvelope::new(topic, mark, self.epoch(), payload, now);
-        self.queue_plain(envelope, Some(body));
+        self.outbox.send_plain(&mut self.draft, envelope, Some(body));
         Ok(())
     }
 }

@@ -34,6 +34,8 @@ use openmls_traits::{
 };
 use tls_codec::DeserializeBytes as _;
 
+#[cfg(test)]
+pub(crate) use commit::AddedLeaf;
 pub(crate) use commit::{CommitFacts, CommitPlan, ForeignCommit, StagedOwn};
 pub(crate) use fault::Fault;
 pub(crate) use join::Joining;
