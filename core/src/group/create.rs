@@ -181,6 +181,7 @@ impl Group {
         let mut group = Self::assemble(parts, mls, state, meta.cursor, renewal);
         group.membership = Membership::restore(meta.standing, meta.stuck_removes);
         group.marks = Marks::new(meta.life, meta.marks);
+        group.lineage.life = meta.life;
         group.past = PastEpochs::new(meta.past);
         group.timeline = Timeline::new(senders, Sent { count: meta.messages, last: meta.previous });
         group.commits = Commits::new(group.topic.clone(), kept);
@@ -229,7 +230,7 @@ impl Group {
             installation: parts.installation,
             limits: parts.limits,
             entropy: parts.entropy,
-            lineage: Lineage { owner: id.0, life: meta.life, load: parts.load },
+            lineage: Lineage { owner: id.0, life: start.seq.0, load: parts.load },
             mls,
             state,
             leaves,
