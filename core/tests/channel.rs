@@ -457,14 +457,14 @@ fn the_tail_at_20_percent_loss_is_a_few_round_trips() {
     }
 }
 
-/// An end that knows a round trip of 100 ms, and the number of its next segment.
-fn experienced() -> (Channel, Timestamp, u8) {
+/// An end that knows its round trip, and the number of its next segment.
+fn experienced(trip_ms: u64) -> (Channel, Timestamp, u8) {
     let mut end = Channel::new(LinkInfo { mtu: 64, reliable: false }, ChannelLimits::default());
     let mut now = START;
     for acknowledged in 1..=8 {
         end.send(b"one segment");
         assert!(end.poll_frame(now).is_some());
-        now = now.plus_ms(100);
+        now = now.plus_ms(trip_ms);
         end.handle_frame(now, &[1, acknowledged, 0]).unwrap();
     }
     (end, now, 8)
@@ -474,13 +474,13 @@ fn experienced() -> (Channel, Timestamp, u8) {
 /// again at once; what was sent just before it gets that quarter.
 #[test]
 fn a_segment_is_repeated_when_a_later_one_has_arrived() {
-    for (apart_ms, patience_ms) in [(50, 0), (10, 15), (0, 25)] {
-        let (mut end, now, first) = experienced();
+    for (apart_ms, patience_ms) in [(20, 0), (4, 6), (0, 10)] {
+        let (mut end, now, first) = experienced(40);
         end.send(b"lost");
         let lost = end.poll_frame(now).unwrap();
         end.send(b"arrives");
         end.poll_frame(now.plus_ms(apart_ms)).unwrap();
-        let now = now.plus_ms(apart_ms + 100);
+        let now = now.plus_ms(apart_ms + 40);
         end.handle_frame(now, &[1, first, 1, 1]).unwrap();
         if patience_ms > 0 {
             assert_eq!(end.poll_frame(now), None);
@@ -491,11 +491,44 @@ fn a_segment_is_repeated_when_a_later_one_has_arrived() {
     }
 }
 
+/// Scenario 146: what was sent four transmissions before something that arrived is sent again at
+/// once, however little time was between them.
+#[test]
+fn a_segment_is_repeated_when_the_fourth_after_it_has_arrived() {
+    let (mut end, now, first) = experienced(40);
+    let sent: Vec<Vec<u8>> = (0..5)
+        .map(|_| {
+            end.send(b"one segment");
+            end.poll_frame(now).unwrap()
+        })
+        .collect();
+    let now = now.plus_ms(40);
+    end.handle_frame(now, &[1, first, 1, 0b1000]).unwrap();
+    assert_eq!((end.poll_frame(now).as_ref(), end.poll_frame(now)), (Some(&sent[0]), None));
+}
+
+/// One wait in vain may be a loss; the second halves the window.
+#[test]
+fn silence_makes_the_window_smaller() {
+    for (waits, later) in [(1, 48), (2, 36)] {
+        let (mut end, mut now, first) = experienced(40);
+        end.send(&[7; 10_000]);
+        assert_eq!(std::iter::from_fn(|| end.poll_frame(now)).count(), 24);
+        for _ in 0..waits {
+            now = end.next_timeout().unwrap();
+            end.handle_timeout(now).unwrap();
+            assert_eq!(std::iter::from_fn(|| end.poll_frame(now)).count(), 2);
+        }
+        end.handle_frame(now.plus_ms(40), &[1, first + 24, 0]).unwrap();
+        assert_eq!(std::iter::from_fn(|| end.poll_frame(now.plus_ms(40))).count(), later);
+    }
+}
+
 /// Scenario 146: an acknowledgement that comes sooner after a repeat than any has come is one of
 /// the first transmission, and no sign that what was sent in between is lost.
 #[test]
 fn a_late_acknowledgement_makes_nothing_be_repeated() {
-    let (mut end, now, first) = experienced();
+    let (mut end, now, first) = experienced(100);
     for _ in 0..5 {
         end.send(b"one segment");
         end.poll_frame(now).unwrap();
