@@ -255,7 +255,7 @@ impl Net {
 
     fn connect(&mut self, device: usize) {
         let now = self.world.now;
-        if !self.reachable || self.paths.is_apart(device) {
+        if !self.reachable {
             let error = TransportError::Unavailable { retry_after: std::time::Duration::ZERO };
             self.clerks[device].handle_delivery(now, Err(error));
             return;
