@@ -259,7 +259,7 @@ impl Net {
 
     fn connect(&mut self, device: usize, subscription: Subscription) {
         let now = self.world.now;
-        if !self.reachable || self.paths.is_apart(device) {
+        if !self.reachable {
             let error = TransportError::Unavailable { retry_after: std::time::Duration::ZERO };
             self.lines[device] = None;
             self.world.devices[device].engine.delivered(subscription, Err(error));

@@ -279,6 +279,18 @@ fn a_partition_sets_ends_apart_until_it_is_healed() {
     }
 }
 
+/// E6: a reliable link loses nothing by a partition that is over before anybody gives it up.
+#[test]
+fn a_short_partition_only_delays_what_a_reliable_link_carries() {
+    let (mut net, group) = acquainted(2, Wires::GOOD);
+    net.paths.partition(&[&[End::Relay], &[End::Device(1)]]);
+    let message = net.send(0, group, b"just a moment").unwrap();
+    net.live(1_000);
+    net.paths.heal();
+    net.live(0);
+    assert_eq!(seen_after_ms(&net, 1, message), Some(1_000));
+}
+
 /// E6: a net runs over any pair of `Link`s, reliable or not.
 #[test]
 fn a_net_runs_over_links_of_ones_own() {

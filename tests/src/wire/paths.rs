@@ -213,3 +213,33 @@ impl fmt::Debug for Own {
         self.open.fmt(f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use conclave_proto::Timestamp;
+
+    use super::{Paths, Way, Wires};
+    use crate::{
+        dice::Dice,
+        wire::{Carrier, Wire, WireSettings},
+    };
+
+    /// E6: what is on a link when it ends is lost, on a wire and on a model of one's own.
+    #[test]
+    fn nothing_of_an_earlier_link_arrives() {
+        let settings = WireSettings { delay_ms: 10, ..WireSettings::PERFECT };
+        let wires = Wires { up: settings, down: settings, ..Wires::GOOD };
+        let mut paths = Paths::new(wires);
+        paths.grow(2);
+        paths.carry_with(1, wires.info, move || {
+            [(); 2].map(|()| Box::new(Wire::reliable(settings)) as Box<dyn Carrier>)
+        });
+        let (now, mut dice) = (Timestamp(1_790_000_000_000), Dice::new(1));
+        for device in [0, 1] {
+            paths.send(device, Way::Up, now, vec![1], &mut dice);
+            paths.open(device);
+            assert!(paths.is_empty(device, Way::Up));
+            assert_eq!(paths.poll(device, Way::Up, now.plus_ms(20)), None);
+        }
+    }
+}

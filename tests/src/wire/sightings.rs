@@ -52,3 +52,26 @@ impl Sightings {
         delays
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use conclave_core::event::Event;
+    use conclave_proto::{GroupId, MessageId, Seq, Timestamp};
+
+    use super::Sightings;
+
+    /// A device that crashed may tell of a message again; it was seen the first time.
+    #[test]
+    fn the_first_sight_counts() {
+        let message = MessageId([7; 32]);
+        let event =
+            Event::Message { group: GroupId([1; 16]), id: message, seq: Seq(1), own: false };
+        let mut sightings = Sightings::default();
+        sightings.note_sent(0, message, Timestamp(100));
+        for (device, at) in [(0, 105), (1, 130), (1, 170), (2, 120)] {
+            sightings.note_events(device, std::slice::from_ref(&event), Timestamp(at));
+        }
+        assert_eq!(sightings.seen(1, message), Some(Timestamp(130)));
+        assert_eq!(sightings.delays_ms(), [20, 30]);
+    }
+}
