@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroize;
 
 const GROUPS: [u8; 16] = *b"conclave groups.";
-const INSTALLATION: [u8; 16] = *b"conclave device.";
+/// The scope of the installation's keys.
+pub(crate) const INSTALLATION: [u8; 16] = *b"conclave device.";
 
 /// Lists a group; part of the write set that makes it.
 pub(crate) fn put(group: GroupId) -> Write {
@@ -29,6 +30,11 @@ pub(crate) fn groups(store: &dyn Store) -> Result<Vec<GroupId>, StoreError> {
         ControlFlow::Continue(())
     })?;
     Ok(found)
+}
+
+/// Where the keys of this installation lie.
+pub(crate) fn installation_key() -> Key {
+    Key::new(INSTALLATION, b"keys")
 }
 
 /// The keys of this installation.
@@ -64,14 +70,14 @@ impl StoredInstallation {
 
     /// Reads what is stored.
     pub(crate) fn read(store: &dyn Store) -> Result<Option<Self>, StoreError> {
-        let value = store.get(Table::Identity, &Key::new(INSTALLATION, b"keys"))?;
+        let value = store.get(Table::Identity, &installation_key())?;
         value.map(|value| Self::decode(&value).map_err(|_| StoreError::Corrupt)).transpose()
     }
 
     /// Stores it.
     pub(crate) fn step(&self, load: u64) -> Step {
-        let key = Key::new(INSTALLATION, b"keys");
-        let write = Write::Put { table: Table::Identity, key, value: self.encode() };
+        let (key, value) = (installation_key(), self.encode());
+        let write = Write::Put { table: Table::Identity, key, value };
         let lineage = Lineage { owner: INSTALLATION, load };
         Step::new(lineage, vec![write], Effects::default(), ())
     }

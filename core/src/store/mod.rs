@@ -1,18 +1,11 @@
 //! Storage that anyone can implement. Nothing here knows of groups.
 //!
-//! Implement [`Store`] over whatever you have, run the conformance suite of `conclave-testkit`
-//! over it (`store_conformance!`), and every engine keeps its promises on top of it.
-//! A backend with small transactions is wrapped in `ChunkedStore` (feature `std`, since its
-//! readers wait on a lock while a large batch is being applied).
+//! Implement [`Store`] over whatever you have, run the suite of `conclave-conformance` over it
+//! (`store_conformance!`), and every engine keeps its promises on top of it. A backend with small
+//! limits is wrapped in `ChunkedStore` (crate `conclave-store-chunked`) by the engine.
 
-#[cfg(feature = "std")]
-mod chunked;
-
-use alloc::vec::Vec;
+use alloc::{sync::Arc, vec::Vec};
 use core::ops::ControlFlow;
-
-#[cfg(feature = "std")]
-pub use chunked::ChunkedStore;
 
 /// One table per kind of record.
 ///
@@ -229,7 +222,8 @@ pub enum Direction {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Claim(pub [u8; 16]);
 
-/// What a backend can take. The engine never exceeds it.
+/// What a backend can take. The engine never exceeds it: a store that does not reach
+/// [`STORE_NEEDS`](crate::config::STORE_NEEDS) is opened under a layer that cuts what is larger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoreLimits {
     /// Longest key, scope included, in bytes. At least 64.
@@ -250,6 +244,19 @@ impl StoreLimits {
         batch_writes: usize::MAX,
         batch_bytes: usize::MAX,
     };
+
+    /// The least that a backend may state; less is refused when an engine is opened.
+    pub const FLOOR: Self =
+        Self { key_bytes: 64, value_bytes: 4096, batch_writes: 16, batch_bytes: 16 * 1024 };
+
+    /// Returns whether each limit is at least that of `least`.
+    #[must_use]
+    pub const fn reach(&self, least: &Self) -> bool {
+        self.key_bytes >= least.key_bytes
+            && self.value_bytes >= least.value_bytes
+            && self.batch_writes >= least.batch_writes
+            && self.batch_bytes >= least.batch_bytes
+    }
 
     /// Checks a batch; the first step of every implementation of [`Store::commit`].
     ///
@@ -394,4 +401,32 @@ pub trait Store: Send + Sync + 'static {
 
     /// What the backend takes. Constant while the store is open.
     fn limits(&self) -> StoreLimits;
+}
+
+impl<S: Store + ?Sized> Store for Arc<S> {
+    fn claim(&self, claim: Claim) -> Result<(), StoreError> {
+        (**self).claim(claim)
+    }
+
+    fn commit(&self, claim: Claim, writes: &[Write]) -> Result<(), StoreError> {
+        (**self).commit(claim, writes)
+    }
+
+    fn get(&self, table: Table, key: &Key) -> Result<Option<Vec<u8>>, StoreError> {
+        (**self).get(table, key)
+    }
+
+    fn scan(
+        &self,
+        table: Table,
+        range: Range<'_>,
+        direction: Direction,
+        visit: Visit<'_>,
+    ) -> Result<(), StoreError> {
+        (**self).scan(table, range, direction, visit)
+    }
+
+    fn limits(&self) -> StoreLimits {
+        (**self).limits()
+    }
 }

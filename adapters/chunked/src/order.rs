@@ -3,8 +3,6 @@
 //! Blocks of eight bytes, the last one filled up with zeros, each followed by one byte: nine if
 //! another block follows, else how many bytes of the block count.
 
-use alloc::vec::Vec;
-
 /// Bytes of an order in one block.
 pub(super) const BLOCK_LEN: usize = 8;
 /// Bytes of one block in its encoding.
@@ -25,7 +23,7 @@ pub(super) fn encode(order: &[u8]) -> Vec<u8> {
         rest = tail;
     }
     encoded.extend_from_slice(rest);
-    encoded.extend(core::iter::repeat_n(0, BLOCK_LEN - rest.len()));
+    encoded.extend(std::iter::repeat_n(0, BLOCK_LEN - rest.len()));
     encoded.push(u8::try_from(rest.len()).unwrap_or(ANOTHER_FOLLOWS));
     encoded
 }
@@ -54,8 +52,8 @@ mod tests {
         let mut orders: Vec<Vec<u8>> = Vec::new();
         for len in 0..20 {
             for byte in [0, 1, 8, 9, 0x7F, 0x80, 0xFF] {
-                orders.push([&alloc::vec![0xAB; len][..], &[byte]].concat());
-                orders.push(alloc::vec![byte; len]);
+                orders.push([&vec![0xAB; len][..], &[byte]].concat());
+                orders.push(vec![byte; len]);
             }
         }
         orders
@@ -64,7 +62,7 @@ mod tests {
     #[test]
     fn decoding_gives_the_order_and_the_rest() {
         for order in orders() {
-            let encoded = [encode(&order), alloc::vec![1, 2]].concat();
+            let encoded = [encode(&order), vec![1, 2]].concat();
             assert_eq!(decode(&encoded), Some((order, &[1, 2][..])));
         }
     }
@@ -73,7 +71,7 @@ mod tests {
     fn encoded_orders_sort_as_orders_do_with_their_pages_behind_them() {
         for left in orders() {
             for right in orders() {
-                let page = [encode(&left), alloc::vec![0xFF, 0xFF]].concat();
+                let page = [encode(&left), vec![0xFF, 0xFF]].concat();
                 assert_eq!(encode(&left).cmp(&encode(&right)), left.cmp(&right));
                 assert_eq!(page < encode(&right), left < right, "{left:?} {right:?}");
             }

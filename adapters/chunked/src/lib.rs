@@ -1,21 +1,26 @@
-//! Large atomic batches and large values over a store that only takes small ones.
+//! # A store over a smaller store
+//!
+//! [`ChunkedStore`] takes batches and values of any size and makes them atomic over a store that
+//! takes only small ones. An engine puts it by itself over a store whose limits are too small for
+//! it.
+#![forbid(unsafe_code)]
 
 mod batch;
 mod journal;
 mod order;
 mod pages;
 
-use alloc::vec::Vec;
-use core::ops::ControlFlow;
+use std::ops::ControlFlow;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use conclave_core::store::{
+    Claim, Direction, Key, RESERVED_SCOPE, Range, Scope, Store, StoreError, StoreLimits, Table,
+    Visit, Write,
+};
 
 use self::batch::Batch;
 use self::journal::Journal;
 use self::pages::{Assembly, Shape};
-use super::{
-    Claim, Direction, Key, RESERVED_SCOPE, Range, Scope, Store, StoreError, StoreLimits, Table,
-    Visit, Write,
-};
 
 /// Makes large batches and large values atomic over a store that takes only small ones.
 ///
@@ -41,8 +46,8 @@ use super::{
 ///
 /// # What it takes
 ///
-/// * Keys: nine bytes for each eight of the order, and two more for pages. An inner limit of 72
-///   bytes gives the floor of 64; no key is longer than 1024.
+/// * Keys: nine bytes for each eight of the order, and two more for pages. An inner limit of 64
+///   bytes gives the 56 that an engine needs, one of 72 gives 64; no key is longer than 1024.
 /// * Values: up to 65,535 pages of somewhat less than the inner limit.
 /// * Batches: any. The inner store needs room for about twice the batch.
 /// * [`RESERVED_SCOPE`] of [`Table::Meta`] holds the journal. It reads as empty, and a write to it
@@ -53,7 +58,8 @@ use super::{
 /// # Examples
 ///
 /// ```
-/// use conclave_core::store::{ChunkedStore, Claim, Key, Store, StoreError, Table, Write};
+/// use conclave_core::store::{Claim, Key, Store, StoreError, Table, Write};
+/// use conclave_store_chunked::ChunkedStore;
 ///
 /// fn store_a_large_value<S: Store>(small: S, value: Vec<u8>) -> Result<(), StoreError> {
 ///     let store = ChunkedStore::new(small);
@@ -223,12 +229,9 @@ impl<S: Store> Store for ChunkedStore<S> {
         let _turn = self.turn();
         self.inner.claim(claim)?;
         *self.standing_mut() = Standing::Unsettled;
-        self.settle(claim).map_err(|error| match error {
-            StoreError::Fenced | StoreError::Corrupt => error,
-            StoreError::Unavailable
-            | StoreError::Full
-            | StoreError::TooLarge { .. }
-            | StoreError::Unknown => StoreError::Unknown,
+        self.settle(claim).map_err(|error| {
+            let is_final = matches!(error, StoreError::Fenced | StoreError::Corrupt);
+            if is_final { error } else { StoreError::Unknown }
         })
     }
 
@@ -292,14 +295,7 @@ impl<S: Store> Store for ChunkedStore<S> {
 
 /// An error before the decision: whatever happened to the journal, the batch is not stored.
 fn nothing_decided(error: StoreError) -> StoreError {
-    match error {
-        StoreError::Unknown => StoreError::Unavailable,
-        StoreError::Unavailable
-        | StoreError::Full
-        | StoreError::TooLarge { .. }
-        | StoreError::Fenced
-        | StoreError::Corrupt => error,
-    }
+    if error == StoreError::Unknown { StoreError::Unavailable } else { error }
 }
 
 fn is_reserved(write: &Write) -> bool {

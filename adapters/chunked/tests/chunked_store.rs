@@ -3,10 +3,12 @@
 
 use std::ops::ControlFlow;
 
+use conclave_core::config::STORE_NEEDS;
 use conclave_core::store::{
-    ChunkedStore, Claim, Direction, Key, RESERVED_SCOPE, Range, Scope, Store, StoreError,
-    StoreLimits, Table, Write,
+    Claim, Direction, Key, RESERVED_SCOPE, Range, Scope, Store, StoreError, StoreLimits, Table,
+    Write,
 };
+use conclave_store_chunked::ChunkedStore;
 use conclave_store_memory::MemoryStore;
 use conclave_testkit::conformance::store::faults::LOWER_LIMITS;
 use conclave_testkit::faulty_store::{Fault, Faulty};
@@ -24,6 +26,13 @@ fn keys_of_72_bytes_below_give_the_floor_above() {
     assert!(limits(72).key_bytes >= 64, "{:?}", limits(72));
     assert_eq!(limits(usize::MAX).key_bytes, 1024);
     assert!(limits(72).value_bytes > 200 * 1024 * 1024);
+}
+
+/// E5: an engine runs over any store that reaches the floor.
+#[test]
+fn the_floor_below_gives_what_an_engine_needs_above() {
+    let above = ChunkedStore::new(MemoryStore::with_limits(StoreLimits::FLOOR)).limits();
+    assert!(above.reach(&STORE_NEEDS), "{above:?}");
 }
 
 #[test]

@@ -3,11 +3,12 @@
 //! In [`RESERVED_SCOPE`] of [`Table::Meta`]: one record per write of the inner store, numbered,
 //! and a marker with their number. The batch is decided once the marker is there.
 
-use alloc::vec::Vec;
-use core::ops::ControlFlow;
+use std::ops::ControlFlow;
 
 use super::batch::Batch;
-use crate::store::{Claim, Direction, Key, RESERVED_SCOPE, Range, Store, StoreError, Table, Write};
+use conclave_core::store::{
+    Claim, Direction, Key, RESERVED_SCOPE, Range, Store, StoreError, Table, Write,
+};
 
 /// Length of the key of a record.
 pub(super) const KEY_LEN: usize = Key::SCOPE_LEN + 9;
@@ -53,7 +54,7 @@ impl<'a, S: Store> Journal<'a, S> {
     }
 
     pub(super) fn flush(&mut self) -> Result<(), StoreError> {
-        let full = core::mem::replace(&mut self.unwritten, Batch::new(self.inner.limits()));
+        let full = std::mem::replace(&mut self.unwritten, Batch::new(self.inner.limits()));
         full.commit(self.inner, self.claim)
     }
 

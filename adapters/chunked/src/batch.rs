@@ -1,9 +1,8 @@
 //! A batch that the inner store takes in one commit, and which writes are worth one.
 
-use alloc::collections::BTreeSet;
-use alloc::vec::Vec;
+use std::collections::BTreeSet;
 
-use crate::store::{Claim, Key, Scope, Store, StoreError, StoreLimits, Table, Write};
+use conclave_core::store::{Claim, Key, Scope, Store, StoreError, StoreLimits, Table, Write};
 
 /// Writes for the inner store, with the index of the caller's write that each one came from.
 #[derive(Debug)]
@@ -43,16 +42,10 @@ impl Batch {
 
     /// Stores the batch; a write that is too large is named by its origin.
     pub(super) fn commit(&self, inner: &impl Store, claim: Claim) -> Result<(), StoreError> {
-        inner.commit(claim, &self.writes).map_err(|error| match error {
-            StoreError::TooLarge { write, max } => {
-                let write = self.origins.get(write).copied().unwrap_or(write);
-                StoreError::TooLarge { write, max }
-            }
-            StoreError::Unavailable
-            | StoreError::Full
-            | StoreError::Fenced
-            | StoreError::Corrupt
-            | StoreError::Unknown => error,
+        inner.commit(claim, &self.writes).map_err(|error| {
+            let StoreError::TooLarge { write, max } = error else { return error };
+            let write = self.origins.get(write).copied().unwrap_or(write);
+            StoreError::TooLarge { write, max }
         })
     }
 }

@@ -4,12 +4,11 @@
 //! a large one is announced by its number of pages and its length, and page `n` (from one) is
 //! under the key of the head followed by `n` in two bytes.
 
-use alloc::vec::Vec;
-use core::ops::ControlFlow;
+use std::ops::ControlFlow;
 
 use super::journal;
 use super::order::{self, BLOCK_LEN, ENCODED_BLOCK_LEN};
-use crate::store::{Key, StoreError, StoreLimits, Table, Visit, Write};
+use conclave_core::store::{Key, StoreError, StoreLimits, Table, Visit, Write};
 
 /// First byte of a head that is followed by the value.
 const WHOLE: u8 = 0;
@@ -57,7 +56,7 @@ impl Shape {
                 pieces.push(Write::Delete { table: *table, key: head_key(key) });
                 pieces
             }
-            Write::DeleteScope { .. } => alloc::vec![write.clone()],
+            Write::DeleteScope { .. } => vec![write.clone()],
         }
     }
 
