@@ -380,9 +380,9 @@ fn number(key: &[u8]) -> Option<u64> {
 mod tests {
     use std::sync::mpsc;
 
+    use conclave_conformance::faulty_store::{Fault, Faulty};
     use conclave_core::store::Claim;
     use conclave_proto::GroupId;
-    use conclave_testkit::faulty_store::{Fault, Faulty};
 
     use super::*;
     use crate::writer::Writer;

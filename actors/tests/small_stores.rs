@@ -14,9 +14,9 @@ use conclave::{
     },
     proto::message::Body,
 };
+use conclave_conformance::faulty_store::{Fault, Faulty};
 use conclave_relay::{Founding, Host, HostLimits, Logs, RelayLimits, RelayStore, Service};
 use conclave_store_memory::MemoryStore;
-use conclave_testkit::faulty_store::{Fault, Faulty};
 
 /// A document store with values of 64 KiB.
 const DOCUMENTS: StoreLimits = StoreLimits {

@@ -10,8 +10,8 @@ use conclave::{
     core::entropy::{EntropyError, EntropySource},
     core::store::{Key, Store, StoreError, Table, Write},
 };
+use conclave_conformance::faulty_store::{Fault, Faulty};
 use conclave_store_memory::MemoryStore;
-use conclave_testkit::faulty_store::{Fault, Faulty};
 
 use crate::town::{
     NewDriver, Person, Town, open_group, quick, read, settle, shown, try_shown, wait_for_group,

@@ -3,6 +3,8 @@
 
 use std::ops::ControlFlow;
 
+use conclave_conformance::faulty_store::{Fault, Faulty};
+use conclave_conformance::store::faults::LOWER_LIMITS;
 use conclave_core::config::STORE_NEEDS;
 use conclave_core::store::{
     Claim, Direction, Key, RESERVED_SCOPE, Range, Scope, Store, StoreError, StoreLimits, Table,
@@ -10,8 +12,6 @@ use conclave_core::store::{
 };
 use conclave_store_chunked::ChunkedStore;
 use conclave_store_memory::MemoryStore;
-use conclave_testkit::conformance::store::faults::LOWER_LIMITS;
-use conclave_testkit::faulty_store::{Fault, Faulty};
 
 const CLAIM: Claim = Claim([1; 16]);
 const RIVAL: Claim = Claim([2; 16]);

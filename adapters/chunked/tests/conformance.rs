@@ -1,10 +1,10 @@
 //! The chunked store keeps what every store promises, over stores of every size (E5, E9).
 
+use conclave_conformance::store::faults::LOWER_LIMITS;
+use conclave_conformance::{store_conformance, store_fault_conformance, store_reopen_conformance};
 use conclave_core::store::StoreLimits;
 use conclave_store_chunked::ChunkedStore;
 use conclave_store_memory::MemoryStore;
-use conclave_testkit::conformance::store::faults::LOWER_LIMITS;
-use conclave_testkit::{store_conformance, store_fault_conformance, store_reopen_conformance};
 
 store_conformance!(chunked_store, || ChunkedStore::new(MemoryStore::with_limits(LOWER_LIMITS)));
 store_conformance!(chunked_store_without_need, || ChunkedStore::new(MemoryStore::new()));

@@ -26,7 +26,7 @@ mod kit;
 /// ```
 /// use conclave_store_memory::MemoryStore;
 ///
-/// conclave_testkit::store_conformance!(memory, MemoryStore::new);
+/// conclave_conformance::store_conformance!(memory, MemoryStore::new);
 /// # fn main() {}
 /// ```
 #[macro_export]
@@ -83,7 +83,7 @@ macro_rules! store_conformance {
 /// ```
 /// use conclave_store_memory::MemoryStore;
 ///
-/// conclave_testkit::store_reopen_conformance!(memory, MemoryStore::new, |store| store);
+/// conclave_conformance::store_reopen_conformance!(memory, MemoryStore::new, |store| store);
 /// # fn main() {}
 /// ```
 #[macro_export]
@@ -108,7 +108,7 @@ macro_rules! store_reopen_conformance {
 /// ```
 /// use conclave_store_memory::MemoryStore;
 ///
-/// conclave_testkit::store_sharing_conformance!(memory, MemoryStore::new, |store: &MemoryStore| {
+/// conclave_conformance::store_sharing_conformance!(memory, MemoryStore::new, |store: &MemoryStore| {
 ///     Some(store.clone())
 /// });
 /// # fn main() {}
@@ -132,9 +132,8 @@ macro_rules! store_sharing_conformance {
 /// other.
 ///
 /// ```
-/// use conclave_core::store::ChunkedStore;
-///
-/// conclave_testkit::store_fault_conformance!(chunked, ChunkedStore::new);
+/// // No layer at all keeps what it has to promise as well.
+/// conclave_conformance::store_fault_conformance!(no_layer, |lower| lower);
 /// # fn main() {}
 /// ```
 #[macro_export]
@@ -165,7 +164,7 @@ macro_rules! __store_conformance {
             $($(
                 #[test]
                 fn $test() {
-                    $crate::conformance::store::$module::$test $args;
+                    $crate::store::$module::$test $args;
                 }
             )*)*
         }

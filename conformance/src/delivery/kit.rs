@@ -13,7 +13,7 @@ use conclave_proto::{Cursor, GroupId, Record, Seq, Topic, record::transmit_id};
 use futures_channel::mpsc::{UnboundedSender, unbounded};
 use futures_util::StreamExt;
 
-use crate::conformance::link::within;
+use crate::link::within;
 
 pub(super) fn group(number: u8) -> Topic {
     Topic::Group(GroupId([number; 16]))

@@ -4,7 +4,7 @@ use conclave_core::delivery::{DeliveryService, PageLimit};
 use conclave_proto::{Seq, Topic};
 
 use super::kit::{Subscriber, accepted, everything, group, log, payloads, several};
-use crate::conformance::link::both;
+use crate::link::both;
 
 async fn last(service: &impl DeliveryService, topic: &Topic, numbers: std::ops::Range<u32>) -> Seq {
     *accepted(service, several(topic, numbers)).await.last().expect("something was published")

@@ -26,12 +26,12 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 /// runs a boxed future to its end, for links that need a certain executor.
 ///
 /// ```ignore
-/// conclave_testkit::link_conformance!(memory, async || conclave_links::memory::pair(1_200));
+/// conclave_conformance::link_conformance!(memory, async || conclave_links::memory::pair(1_200));
 /// ```
 #[macro_export]
 macro_rules! link_conformance {
     ($name:ident, $pair:expr) => {
-        $crate::link_conformance!($name, $pair, $crate::conformance::link::block_on);
+        $crate::link_conformance!($name, $pair, $crate::link::block_on);
     };
     ($name:ident, $pair:expr, $run:expr) => {
         $crate::__link_conformance! { $name, $pair, $run,
@@ -62,7 +62,7 @@ macro_rules! __link_conformance {
                     let run = $run;
                     let pair = $pair;
                     run(::std::boxed::Box::pin(async move {
-                        $crate::conformance::link::$test(pair).await;
+                        $crate::link::$test(pair).await;
                     }));
                 }
             )*

@@ -1,34 +1,31 @@
 //! What a service promises of key packages and accounts.
 
-use std::sync::Arc;
-
 use conclave_core::{
-    config::Limits,
     delivery::{DeliveryService, PublishOutcome, Transmit},
-    entropy::Entropy,
     identity::{Draft, fold},
     installation::Installation,
-    keyring::KeyRing,
-    step::{Committer, Upload},
-    store::{Claim, Store},
+    step::Upload,
 };
 use conclave_proto::{
     InboxId, InstallationId, Seq, Timestamp, Topic, codec::Wire, identity::Account,
     package::PackageUpload,
 };
-use conclave_store_memory::MemoryStore;
 use ed25519_dalek::SigningKey;
 
 use super::kit::{accepted, group, several, transmit};
-use crate::{conformance::link::within, entropy::SimEntropy};
+use crate::link::within;
 
-/// Somebody with an account and an installation.
+/// Key packages of persons 1 and 2 as an engine makes them. They are files because making them takes
+/// the MLS library; the tests of `conclave-testkit` compare them with what a key ring makes.
+const PACKAGES: [&[u8]; 2] = [include_bytes!("packages/1.bin"), include_bytes!("packages/2.bin")];
+
+/// A person, 1 or 2, with an account and an installation.
 #[derive(Debug)]
 pub(super) struct Person {
     account: SigningKey,
-    installation: Arc<Installation>,
+    installation: Installation,
     draft: Draft,
-    package: Vec<u8>,
+    package: &'static [u8],
 }
 
 impl Person {
@@ -37,12 +34,12 @@ impl Person {
         let by = Account::ed25519(account.verifying_key().to_bytes());
         let draft = Draft::create(by.clone(), 0, Timestamp(1));
         let keys = ([number.wrapping_add(100); 32], [number.wrapping_add(101); 32]);
-        let installation = Arc::new(Installation::new(draft.inbox(), keys.0, keys.1));
+        let installation = Installation::new(draft.inbox(), keys.0, keys.1);
         let draft = draft
             .add_installation(installation.id(), by)
             .sign_with_account(&account)
             .sign_with_installation(installation.signing_key());
-        let package = package(number, &installation);
+        let package = PACKAGES[usize::from(number - 1)];
         Self { account, installation, draft, package }
     }
 
@@ -83,25 +80,12 @@ impl Person {
 
     /// The upload of the key package with a counter.
     fn upload(&self, counter: u64) -> Upload {
-        let (inbox, installation, package) = (self.inbox(), self.id(), self.package.clone());
+        let (inbox, installation, package) = (self.inbox(), self.id(), self.package.to_vec());
         let signed = PackageUpload::signed_bytes(&inbox, &installation, counter, &package);
         let signature = self.installation.sign(&signed).to_vec();
         let upload = PackageUpload { inbox, installation, counter, package, signature };
         Upload { counter, bytes: upload.encode() }
     }
-}
-
-/// A key package as an engine makes it.
-fn package(number: u8, installation: &Arc<Installation>) -> Vec<u8> {
-    let entropy = Entropy::new(Box::new(SimEntropy::new(u64::from(number), 0, 0)));
-    let ring =
-        KeyRing::create(Timestamp(1), Arc::clone(installation), Limits::default(), entropy, 0);
-    let store = MemoryStore::new();
-    store.claim(Claim([1; 16])).expect("a memory store takes a claim");
-    let mut committer = Committer::new(Claim([1; 16]));
-    let step = ring.expect("a key ring can be made");
-    let ring = committer.drive(&store, step).expect("a memory store stores").reply;
-    PackageUpload::decode(&ring.upload().bytes).expect("an upload decodes").package
 }
 
 async fn uploaded(service: &impl DeliveryService, upload: Upload) -> PublishOutcome {

@@ -8,7 +8,7 @@ use super::{
     directory::Person,
     kit::{accepted, everything, group, log, payloads, publish, several, transmit},
 };
-use crate::conformance::link::both;
+use crate::link::both;
 
 /// R8: records come back in the order in which they were accepted, linked into a chain from the
 /// start of their log, at the places that were said.

@@ -4,7 +4,7 @@ use conclave_core::delivery::{DeliveryService, PageLimit};
 use conclave_proto::{Cursor, Record, Seq, Topic};
 
 use super::kit::{accepted, everything, fetch, group, log, several, transmit};
-use crate::conformance::link::within;
+use crate::link::within;
 
 /// R6: an answer has no more than was asked for, over all topics; what did not fit is said to be
 /// more, and asking on brings all of it.

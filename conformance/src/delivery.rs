@@ -21,12 +21,12 @@ pub use super::link::{Test, block_on};
 /// that need a certain executor.
 ///
 /// ```ignore
-/// conclave_testkit::delivery_conformance!(mine, async || (MyService::start().await, ()));
+/// conclave_conformance::delivery_conformance!(mine, async || (MyService::start().await, ()));
 /// ```
 #[macro_export]
 macro_rules! delivery_conformance {
     ($name:ident, $make:expr) => {
-        $crate::delivery_conformance!($name, $make, $crate::conformance::delivery::block_on);
+        $crate::delivery_conformance!($name, $make, $crate::delivery::block_on);
     };
     ($name:ident, $make:expr, $run:expr) => {
         $crate::__delivery_conformance! { $name, $make, $run,
@@ -79,7 +79,7 @@ macro_rules! __delivery_conformance {
                     let run = $run;
                     let make = $make;
                     run(::std::boxed::Box::pin(async move {
-                        $crate::conformance::delivery::$module::$test(make).await;
+                        $crate::delivery::$module::$test(make).await;
                     }));
                 }
             )*)*
