@@ -120,6 +120,6 @@ fn a_damaged_file_is_refused_and_a_torn_one_is_cut() {
     assert!(store.get(Table::Meta, &Key::new(scope, &[2])).unwrap().is_none());
 }
 
-conclave_conformance::store_conformance!(file_store, crate::make);
-conclave_conformance::store_reopen_conformance!(file_store_again, crate::make, crate::reopen);
-conclave_conformance::store_sharing_conformance!(file_store_shared, crate::make, crate::open_again);
+conclave_conformance::store_conformance!(file_store, super::make);
+conclave_conformance::store_reopen_conformance!(file_store_again, super::make, super::reopen);
+conclave_conformance::store_sharing_conformance!(file_store_shared, super::make, super::open_again);

@@ -1,7 +1,7 @@
 //! A relay and people, each a process.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod support;
+use crate::support;
 
 use std::{fs, time::Duration};
 

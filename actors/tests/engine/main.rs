@@ -33,7 +33,7 @@ macro_rules! suite {
     (@tests $start:expr; $($module:ident: $($name:ident),* $(,)?);*) => { $( $(
         #[test]
         fn $name() {
-            crate::$module::$name(&|| Box::new($start));
+            crate::engine::$module::$name(&|| Box::new($start));
         }
     )* )* };
 }

@@ -13,7 +13,7 @@ use conclave::{
 use conclave_conformance::faulty_store::{Fault, Faulty};
 use conclave_store_memory::MemoryStore;
 
-use crate::town::{
+use super::town::{
     NewDriver, Person, Town, open_group, quick, read, settle, shown, try_shown, wait_for_group,
     within,
 };

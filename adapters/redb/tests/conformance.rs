@@ -1,7 +1,7 @@
 //! The store keeps what every store promises (E5, E9).
 #![allow(clippy::unwrap_used)]
 
-mod kit;
+use crate::kit;
 
 use std::sync::Arc;
 

@@ -6,8 +6,8 @@ use conclave_core::store::{Key, Scope, Store, StoreError, Table, Write};
 use conclave_store_memory::MemoryStore;
 use conclave_testkit::conformance::store::{batches, model};
 
-use crate::broken::{Broken, Commit, committing, healthy, rewriting};
-use crate::must_catch;
+use super::broken::{Broken, Commit, committing, healthy, rewriting};
+use super::must_catch;
 
 #[test]
 fn a_torn_batch_is_caught() {

@@ -6,8 +6,8 @@ use conclave_core::store::{Key, Store, StoreError, Table, Write};
 use conclave_store_memory::MemoryStore;
 use conclave_testkit::conformance::store::{fences, sharing};
 
-use crate::broken::{Broken, Commit, Get, SetClaim, committing, healthy};
-use crate::must_catch;
+use super::broken::{Broken, Commit, Get, SetClaim, committing, healthy};
+use super::must_catch;
 
 #[test]
 fn a_store_that_anyone_may_write_to_unclaimed_is_caught() {

@@ -79,6 +79,29 @@ fn no_file_names_the_machine_it_was_made_on() {
     assert_eq!(found, Vec::<String>::new());
 }
 
+/// A file of tests that no program has as a module would never run.
+#[test]
+fn every_file_of_integration_tests_belongs_to_a_program() {
+    let mut found = Vec::new();
+    let all = files("");
+    let programs = all.iter().filter(|(path, _)| path.ends_with("tests/main.rs"));
+    for (program, modules) in programs {
+        let folder = program.strip_suffix("main.rs").unwrap_or_default();
+        let package = folder.strip_suffix("tests/").unwrap_or_default();
+        let manifest = document(&format!("{package}Cargo.toml"));
+        for (path, _) in all.iter().filter(|(path, _)| path != program) {
+            let Some(name) = path.strip_prefix(folder) else { continue };
+            let Some(module) = name.split(['/', '.']).next() else { continue };
+            let is_module = modules.contains(&format!("\nmod {module};\n"));
+            let is_program = manifest.contains(&format!("\"tests/{module}/main.rs\""));
+            if name.ends_with(".rs") && !is_module && !is_program {
+                found.push(path);
+            }
+        }
+    }
+    assert_eq!(found, Vec::<&String>::new());
+}
+
 /// The sources below some folders without comments, string literals and tests.
 fn product_code(below: &[&str]) -> Vec<(String, String)> {
     let all = below.iter().flat_map(|folder| files(folder));
