@@ -114,11 +114,11 @@ impl EventLog {
     ) -> Result<Self, StoreError> {
         let (mut first, mut last) = (None, None);
         store.scan(Table::Event, Range::scope(SCOPE), Direction::Forward, &mut |key, value| {
-            first = number(key).map(|number| number + u64::from(value == FORGOTTEN));
+            first = Key::number_of(key).map(|number| number + u64::from(value == FORGOTTEN));
             ControlFlow::Break(())
         })?;
         store.scan(Table::Event, Range::scope(SCOPE), Direction::Reverse, &mut |key, _| {
-            last = number(key);
+            last = Key::number_of(key);
             ControlFlow::Break(())
         })?;
         let last = last.unwrap_or_default();
@@ -217,12 +217,12 @@ impl EventLog {
         if after.0 >= visible {
             return Ok(Vec::new());
         }
-        let (from, to) = ((after.0 + 1).to_be_bytes(), (visible + 1).to_be_bytes());
+        let (from, to) = (key(after.0 + 1), key(visible + 1));
         let mut found = Vec::new();
-        let range = Range::within(SCOPE, &from, &to);
+        let range = Range::within(SCOPE, from.order(), to.order());
         self.store.scan(Table::Event, range, Direction::Forward, &mut |key, value| {
             // One that a later version wrote is not for us.
-            if let (Some(number), Ok(event)) = (number(key), Event::decode(value)) {
+            if let (Some(number), Ok(event)) = (Key::number_of(key), Event::decode(value)) {
                 found.push(Told::Event(EventCursor(number), event));
             }
             if found.len() < BATCH { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
@@ -369,11 +369,7 @@ impl Future for Next<'_> {
 }
 
 fn key(number: u64) -> Key {
-    Key::new(SCOPE, &number.to_be_bytes())
-}
-
-fn number(key: &[u8]) -> Option<u64> {
-    key.get(Key::SCOPE_LEN..)?.try_into().ok().map(u64::from_be_bytes)
+    Key::numbered(SCOPE, 0, number)
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ pub(crate) const INSTALLATION: [u8; 16] = *b"conclave device.";
 
 /// Lists a group; part of the write set that makes it.
 pub(crate) fn put(group: GroupId) -> Write {
-    Write::Put { table: Table::Meta, key: Key::new(GROUPS, &group.0), value: Vec::new() }
+    Write::Put { table: Table::Meta, key: Key::named(GROUPS, 0, &group.0), value: Vec::new() }
 }
 
 /// The groups that are listed. One of them may not be there.
@@ -25,7 +25,7 @@ pub(crate) fn groups(store: &dyn Store) -> Result<Vec<GroupId>, StoreError> {
     let mut found = Vec::new();
     let all = Range::scope(GROUPS);
     store.scan(Table::Meta, all, Direction::Forward, &mut |key, _| {
-        let id = key.get(Key::SCOPE_LEN..).and_then(|order| order.try_into().ok());
+        let id = key.get(Key::SCOPE_LEN + 1..).and_then(|id| id.try_into().ok());
         found.extend(id.map(GroupId));
         ControlFlow::Continue(())
     })?;
@@ -34,7 +34,7 @@ pub(crate) fn groups(store: &dyn Store) -> Result<Vec<GroupId>, StoreError> {
 
 /// Where the keys of this installation lie.
 pub(crate) fn installation_key() -> Key {
-    Key::new(INSTALLATION, b"keys")
+    Key::numbered(INSTALLATION, 0, 0)
 }
 
 /// The keys of this installation.

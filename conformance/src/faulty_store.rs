@@ -236,7 +236,7 @@ mod tests {
     }
 
     fn key() -> Key {
-        Key::new([1; 16], b"order")
+        Key::from_parts([1; 16], b"order")
     }
 
     fn put() -> Write {

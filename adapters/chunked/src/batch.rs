@@ -106,10 +106,10 @@ mod tests {
     }
 
     fn put(scope: u8, order: &[u8]) -> Write {
-        Write::Put { table: TABLE, key: Key::new([scope; 16], order), value: Vec::new() }
+        Write::Put { table: TABLE, key: Key::from_parts([scope; 16], order), value: Vec::new() }
     }
 
     fn delete(scope: u8, order: &[u8]) -> Write {
-        Write::Delete { table: TABLE, key: Key::new([scope; 16], order) }
+        Write::Delete { table: TABLE, key: Key::from_parts([scope; 16], order) }
     }
 }

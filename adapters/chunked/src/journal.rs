@@ -43,7 +43,7 @@ impl<'a, S: Store> Journal<'a, S> {
     }
 
     pub(super) fn append(&mut self, origin: usize, write: &Write) -> Result<(), StoreError> {
-        let key = Key::new(RESERVED_SCOPE, &record_order(self.records));
+        let key = Key::from_parts(RESERVED_SCOPE, &record_order(self.records));
         let record = Write::Put { table: Table::Meta, key, value: encode(write) };
         if !self.unwritten.fits(&record) {
             self.flush()?;
@@ -139,7 +139,7 @@ fn read(inner: &impl Store, first: u64, end: u64) -> Result<(Batch, u64), StoreE
 }
 
 fn marker_key() -> Key {
-    Key::new(RESERVED_SCOPE, &MARKER_ORDER)
+    Key::from_parts(RESERVED_SCOPE, &MARKER_ORDER)
 }
 
 fn record_order(number: u64) -> Vec<u8> {
@@ -162,8 +162,8 @@ fn decode(record: &[u8]) -> Option<Write> {
     let table = *Table::ALL.get(usize::from(table))?;
     let (key, value) = rest.split_at_checked(usize::from(u16::from_be_bytes([high, low])))?;
     match kind {
-        PUT => Some(Write::Put { table, key: Key::from_bytes(key)?, value: value.to_vec() }),
-        DELETE => Some(Write::Delete { table, key: Key::from_bytes(key)? }),
+        PUT => Some(Write::Put { table, key: Key::from_stored(key)?, value: value.to_vec() }),
+        DELETE => Some(Write::Delete { table, key: Key::from_stored(key)? }),
         DELETE_SCOPE => Some(Write::DeleteScope { table, scope: key.try_into().ok()? }),
         _ => None,
     }
@@ -176,7 +176,7 @@ mod tests {
     #[test]
     fn records_keep_every_write_of_every_table() {
         for table in Table::ALL {
-            let key = Key::new([3; 16], b"order");
+            let key = Key::from_parts([3; 16], b"order");
             for write in [
                 Write::Put { table, key: key.clone(), value: b"value".to_vec() },
                 Write::Delete { table, key: key.clone() },
@@ -189,19 +189,23 @@ mod tests {
 
     #[test]
     fn damaged_records_are_noticed() {
-        let put =
-            Write::Put { table: Table::Group, key: Key::new([3; 16], b""), value: Vec::new() };
+        let put = Write::Put {
+            table: Table::Group,
+            key: Key::from_parts([3; 16], b""),
+            value: Vec::new(),
+        };
         let record = encode(&put);
         for len in 0..record.len() {
             assert_eq!(decode(&record[..len]), None);
         }
         assert_eq!(decode(&[&[9], &record[1..]].concat()), None);
-        assert_eq!(decode(&[&record[..1], &[8], &record[2..]].concat()), None);
+        let no_table = u8::try_from(Table::ALL.len()).unwrap();
+        assert_eq!(decode(&[&record[..1], &[no_table], &record[2..]].concat()), None);
     }
 
     #[test]
     fn the_stored_form_of_a_record_stays() {
-        let key = Key::new([3; 16], b"o");
+        let key = Key::from_parts([3; 16], b"o");
         let put = Write::Put { table: Table::Event, key, value: b"v".to_vec() };
         let golden = [&[0, 7, 0, 17][..], &[3; 16], b"o", b"v"].concat();
         assert_eq!(encode(&put), golden);

@@ -65,7 +65,7 @@ use self::pages::{Assembly, Shape};
 ///     let store = ChunkedStore::new(small);
 ///     let claim = Claim([7; 16]);
 ///     store.claim(claim)?;
-///     let key = Key::new([1; 16], b"picture");
+///     let key = Key::from_parts([1; 16], b"picture");
 ///     store.commit(claim, &[Write::Put { table: Table::Group, key, value }])
 /// }
 /// ```

@@ -82,7 +82,7 @@ impl Shape {
 
 /// Where the head of a value lies.
 pub(super) fn head_key(key: &Key) -> Key {
-    Key::new(key.scope(), &order::encode(key.order()))
+    Key::from_parts(key.scope(), &order::encode(key.order()))
 }
 
 /// The end (exclusive) of a head and its pages.
@@ -218,7 +218,7 @@ fn paged_head(pages: u16, len: usize) -> Vec<u8> {
 fn page_key(key: &Key, number: u16) -> Key {
     let mut order = order::encode(key.order());
     order.extend_from_slice(&number.to_be_bytes());
-    Key::new(key.scope(), &order)
+    Key::from_parts(key.scope(), &order)
 }
 
 fn delete_pages(table: Table, key: &Key, first: u16, last: u16) -> Vec<Write> {

@@ -38,7 +38,7 @@ fn the_floor_below_gives_what_an_engine_needs_above() {
 #[test]
 fn the_reserved_scope_is_empty_and_takes_nothing() {
     let (_, store) = claimed();
-    let key = Key::new(RESERVED_SCOPE, b"order");
+    let key = Key::from_parts(RESERVED_SCOPE, b"order");
     let writes = [
         Write::Put { table: Table::Meta, key: key.clone(), value: Vec::new() },
         Write::Delete { table: Table::Meta, key: key.clone() },
@@ -226,7 +226,7 @@ fn a_damaged_value_is_corrupt() {
     let value = vec![5; 10_000];
     store.commit(CLAIM, &[Write::Put { table: Table::Group, key: key(1), value }]).unwrap();
     for (table, bytes, value) in lower.inner().digest_input() {
-        let entry = Key::from_bytes(&bytes).unwrap();
+        let entry = Key::from_stored(&bytes).unwrap();
         lower.inner().commit(CLAIM, &[Write::Delete { table, key: entry.clone() }]).unwrap();
         let scan = |direction| {
             store.scan(table, Range::default(), direction, &mut |_, _| ControlFlow::Continue(()))
@@ -243,7 +243,7 @@ fn a_damaged_value_is_corrupt() {
 fn a_damaged_journal_is_corrupt() {
     let (memory, store) = crashed_after_the_decision();
     let (table, last, _) = memory.digest_input().pop().unwrap();
-    let key = Key::from_bytes(&last).unwrap();
+    let key = Key::from_stored(&last).unwrap();
     memory.commit(CLAIM, &[Write::Delete { table, key }]).unwrap();
     assert_eq!(store.claim(RIVAL), Err(StoreError::Corrupt));
     assert_eq!(store.get(Table::Group, &self::key(0)), Err(StoreError::Unavailable));
@@ -282,7 +282,7 @@ fn crashed_after_the_decision() -> (MemoryStore, ChunkedStore<MemoryStore>) {
 }
 
 fn is_decided(memory: &MemoryStore) -> bool {
-    memory.get(Table::Meta, &Key::new(RESERVED_SCOPE, &[0])).unwrap().is_some()
+    memory.get(Table::Meta, &Key::from_parts(RESERVED_SCOPE, &[0])).unwrap().is_some()
 }
 
 fn batch(content: u8) -> Vec<Write> {
@@ -294,5 +294,5 @@ fn put(order: u8, content: u8) -> Write {
 }
 
 fn key(order: u8) -> Key {
-    Key::new(SCOPE, &[order])
+    Key::from_parts(SCOPE, &[order])
 }

@@ -13,7 +13,7 @@
 //! let claim = Claim([1; 16]);
 //! store.claim(claim)?;
 //!
-//! let key = Key::new([7; 16], b"greeting");
+//! let key = Key::from_parts([7; 16], b"greeting");
 //! let value = b"hello".to_vec();
 //! store.commit(claim, &[Write::Put { table: Table::Group, key: key.clone(), value }])?;
 //! assert_eq!(store.get(Table::Group, &key)?, Some(b"hello".to_vec()));
@@ -186,7 +186,7 @@ mod tests {
         let right = store_with(&[put(b"b", b"2"), put(b"c", b"3"), put(b"a", b"1")]);
         assert_ne!(left.digest_input(), right.digest_input());
 
-        let key = Key::new([1; 16], b"c");
+        let key = Key::from_parts([1; 16], b"c");
         right.commit(CLAIM, &[Write::Delete { table: Table::Group, key }]).unwrap();
         right.claim(Claim([2; 16])).unwrap();
 
@@ -232,11 +232,11 @@ mod tests {
     }
 
     fn put(order: &[u8], value: &[u8]) -> Write {
-        let key = Key::new([1; 16], order);
+        let key = Key::from_parts([1; 16], order);
         Write::Put { table: Table::Group, key, value: value.to_vec() }
     }
 
     fn value(store: &MemoryStore, order: &[u8]) -> Option<Vec<u8>> {
-        store.get(Table::Group, &Key::new([1; 16], order)).unwrap()
+        store.get(Table::Group, &Key::from_parts([1; 16], order)).unwrap()
     }
 }

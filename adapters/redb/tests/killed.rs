@@ -86,7 +86,7 @@ fn batch(number: u32) -> Vec<Write> {
 }
 
 fn last_of(store: &RedbStore) -> u32 {
-    let last = store.get(Table::Meta, &Key::new([1; 16], b"last")).unwrap();
+    let last = store.get(Table::Meta, &Key::from_parts([1; 16], b"last")).unwrap();
     last.map_or(0, |bytes| u32::from_be_bytes(bytes.try_into().unwrap()))
 }
 

@@ -55,7 +55,7 @@ fn the_process_that_comes_back_is_fenced_off() {
     let late = store.commit(OWNER, &[put(Table::Group, 1, b"a", vec![3])]);
     assert_eq!(late, Err(StoreError::Fenced));
     assert_eq!(store.commit(OWNER, &[]), Err(StoreError::Fenced));
-    assert_eq!(store.get(Table::Group, &Key::new([1; 16], b"a")), Ok(Some(vec![2])));
+    assert_eq!(store.get(Table::Group, &Key::from_parts([1; 16], b"a")), Ok(Some(vec![2])));
     store.claim(OWNER).unwrap();
     store.commit(OWNER, &[put(Table::Group, 1, b"a", vec![3])]).unwrap();
 }

@@ -115,7 +115,7 @@ pub fn a_scope_can_be_deleted_and_written_in_one_batch<S: Store>(make: impl Fn()
         ],
     );
     let left = entries(&store, TABLE, Range::scope(SCOPE), Direction::Forward);
-    let after = Key::new(SCOPE, b"after").as_bytes().to_vec();
+    let after = Key::from_parts(SCOPE, b"after").as_bytes().to_vec();
     assert_eq!(left, [(after, b"3".to_vec())]);
 }
 
@@ -143,7 +143,7 @@ pub fn scopes_are_separate_in_every_table<S: Store>(make: impl Fn() -> S) {
 pub fn empty_values_are_values<S: Store>(make: impl Fn() -> S) {
     let store = holding(&make, &[put(TABLE, SCOPE, b"order", "")]);
     assert_eq!(value(&store, TABLE, SCOPE, b"order"), Some(Vec::new()));
-    let key = Key::new(SCOPE, b"order").as_bytes().to_vec();
+    let key = Key::from_parts(SCOPE, b"order").as_bytes().to_vec();
     let visited = entries(&store, TABLE, Range::scope(SCOPE), Direction::Forward);
     assert_eq!(visited, [(key, Vec::new())]);
 }

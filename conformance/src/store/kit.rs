@@ -36,11 +36,11 @@ pub(super) fn commit(store: &impl Store, writes: &[Write]) {
 }
 
 pub(super) fn put(table: Table, scope: Scope, order: &[u8], value: impl Into<Vec<u8>>) -> Write {
-    Write::Put { table, key: Key::new(scope, order), value: value.into() }
+    Write::Put { table, key: Key::from_parts(scope, order), value: value.into() }
 }
 
 pub(super) fn delete(table: Table, scope: Scope, order: &[u8]) -> Write {
-    Write::Delete { table, key: Key::new(scope, order) }
+    Write::Delete { table, key: Key::from_parts(scope, order) }
 }
 
 pub(super) fn delete_scope(table: Table, scope: Scope) -> Write {
@@ -60,7 +60,7 @@ pub(super) fn value(
     scope: Scope,
     order: &[u8],
 ) -> Option<Vec<u8>> {
-    let value = store.get(table, &Key::new(scope, order));
+    let value = store.get(table, &Key::from_parts(scope, order));
     value.unwrap_or_else(|error| broken("a healthy store can be read", &error))
 }
 

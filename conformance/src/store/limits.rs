@@ -38,7 +38,7 @@ pub fn one_beyond_a_limit_is_named_and_nothing_is_stored<S: Store>(make: impl Fn
         let order = vec![1; limits.key_bytes + 1 - Key::SCOPE_LEN];
         let batch = [small.clone(), small.clone(), put(TABLE, SCOPE, &order, ""), small.clone()];
         is_too_large(&store, &batch, 2, limits.key_bytes);
-        let key = Key::new(SCOPE, &order);
+        let key = Key::from_parts(SCOPE, &order);
         is_too_large(&store, &[Write::Delete { table: TABLE, key }], 0, limits.key_bytes);
     }
     if limits.value_bytes < ENOUGH {
@@ -74,7 +74,7 @@ fn the_longest_key_is_stored(store: &impl Store) {
     commit(store, &[put(TABLE, SCOPE, &order, "value")]);
     assert_eq!(value(store, TABLE, SCOPE, &order), Some(b"value".to_vec()));
     let visited = entries(store, TABLE, Range::scope(SCOPE), Direction::Forward);
-    assert_eq!(visited, [(Key::new(SCOPE, &order).as_bytes().to_vec(), b"value".to_vec())]);
+    assert_eq!(visited, [(Key::from_parts(SCOPE, &order).as_bytes().to_vec(), b"value".to_vec())]);
 }
 
 fn the_longest_value_is_stored(store: &impl Store) {
@@ -101,7 +101,7 @@ fn the_most_writes_are_stored(store: &impl Store) {
     let keys: Vec<_> = visited.into_iter().map(|(key, _)| key).collect();
     let expected: Vec<_> = (0_u32..)
         .take(count)
-        .map(|order| Key::new(SCOPE, &order.to_be_bytes()).as_bytes().to_vec())
+        .map(|order| Key::from_parts(SCOPE, &order.to_be_bytes()).as_bytes().to_vec())
         .collect();
     assert_eq!(keys, expected);
 }

@@ -169,7 +169,7 @@ impl Dice {
     }
 
     fn key(&mut self) -> Key {
-        Key::new(self.scope(), &self.order())
+        Key::from_parts(self.scope(), &self.order())
     }
 
     fn order(&mut self) -> Vec<u8> {

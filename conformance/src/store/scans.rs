@@ -18,7 +18,7 @@ pub fn scans_go_forward_and_in_reverse<S: Store>(make: impl Fn() -> S) {
     let forward = entries(&store, TABLE, Range::scope(SCOPE), Forward);
     let mut reverse = entries(&store, TABLE, Range::scope(SCOPE), Reverse);
     let expected: Vec<_> = (b'a'..=b'f')
-        .map(|letter| (Key::new(SCOPE, &[letter]).as_bytes().to_vec(), noise(40, letter)))
+        .map(|letter| (Key::from_parts(SCOPE, &[letter]).as_bytes().to_vec(), noise(40, letter)))
         .collect();
     assert_eq!(forward, expected, "whole keys, in order, with their values");
     reverse.reverse();
@@ -59,7 +59,7 @@ pub fn a_scan_of_a_whole_table_ignores_the_bounds<S: Store>(make: impl Fn() -> S
     }
     let mut expected: Vec<_> = scopes
         .iter()
-        .flat_map(|scope| [Key::new(*scope, b""), Key::new(*scope, b"x")])
+        .flat_map(|scope| [Key::from_parts(*scope, b""), Key::from_parts(*scope, b"x")])
         .map(|key| key.as_bytes().to_vec())
         .collect();
     let bounded = Range { scope: None, from: Some(b"x"), to: Some(b"a") };

@@ -283,9 +283,9 @@ fn decode_all<T: Wire, K: Ord>(
 ) -> Result<BTreeMap<K, T>, LoadError> {
     let decode = |(order, value): &(Vec<u8>, Vec<u8>)| {
         let what = "wish or envelope";
-        let number = order.as_slice().try_into().map_err(|_| LoadError::Damaged(what))?;
+        let number = order.last_chunk().ok_or(LoadError::Damaged(what))?;
         let value = T::decode(value).map_err(LoadError::undecoded(what))?;
-        Ok((key(u64::from_be_bytes(number)), value))
+        Ok((key(u64::from_be_bytes(*number)), value))
     };
     stored.iter().map(decode).collect()
 }

@@ -134,6 +134,6 @@ fn keys_with_prefix(store: &MemoryStore, table: Table, prefix: &[u8]) -> Vec<Wri
     let records = store.digest_input().into_iter();
     records
         .filter(|(other, key, _)| *other == table && key.starts_with(prefix))
-        .filter_map(|(table, key, _)| Some(Write::Delete { table, key: Key::from_bytes(&key)? }))
+        .filter_map(|(table, key, _)| Some(Write::Delete { table, key: Key::from_stored(&key)? }))
         .collect()
 }

@@ -79,7 +79,7 @@ fn a_claim_that_cannot_be_repeated_is_caught() {
 fn a_claim_that_is_a_record_is_caught() {
     let record: SetClaim = |store, claim| {
         store.inner.claim(claim)?;
-        let (table, key) = (Table::Meta, Key::new([0; 16], b"claim"));
+        let (table, key) = (Table::Meta, Key::from_parts([0; 16], b"claim"));
         store.inner.commit(claim, &[Write::Put { table, key, value: claim.0.to_vec() }])
     };
     let make = || Broken { claim: record, ..healthy() };

@@ -51,6 +51,22 @@ fn only_the_mls_module_names_the_mls_library() {
     assert_eq!(outside.map(|(path, _)| path).collect::<Vec<_>>(), Vec::<String>::new());
 }
 
+/// S18: keys have numbers that may be seen and ids that a sealing layer hides; only layers between the
+/// engine and a backend, and tests, build keys of other bytes.
+#[test]
+fn engines_build_numbered_and_named_keys_only() {
+    let raw = ["Key::from_parts", "Key::from_stored"];
+    let mut found = Vec::new();
+    for (path, code) in product_code(&["core/src", "actors", "relay", "cli", "adapters"]) {
+        let is_a_layer =
+            ["core/src/store/", "adapters/chunked/"].iter().any(|it| path.starts_with(it));
+        for word in raw.iter().filter(|word| !is_a_layer && code.contains(**word)) {
+            found.push(format!("{path} uses {word}"));
+        }
+    }
+    assert_eq!(found, Vec::<String>::new());
+}
+
 #[test]
 fn core_and_proto_forbid_unsafe_code() {
     for path in ["core/src/lib.rs", "proto/src/lib.rs"] {
