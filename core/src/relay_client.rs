@@ -22,7 +22,7 @@ use conclave_proto::{
 };
 
 pub use answers::{
-    fetch_request, heads_request, heads_result, inboxes_result, packages_result, pages_result,
+    heads_result, inboxes_result, packages_result, pages_result,
     publish_outcomes, publish_request, uploaded,
 };
 
