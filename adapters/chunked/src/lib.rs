@@ -11,12 +11,12 @@ mod order;
 mod pages;
 
 use std::ops::ControlFlow;
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use conclave_core::store::{
     Claim, Direction, Key, RESERVED_SCOPE, Range, Scope, Store, StoreError, StoreLimits, Table,
     Visit, Write,
 };
+use parking_lot::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use self::batch::Batch;
 use self::journal::Journal;
@@ -185,16 +185,16 @@ impl<S: Store> ChunkedStore<S> {
     }
 
     fn turn(&self) -> MutexGuard<'_, ()> {
-        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+        self.turn.lock()
     }
 
     fn standing_mut(&self) -> RwLockWriteGuard<'_, Standing> {
-        self.standing.write().unwrap_or_else(PoisonError::into_inner)
+        self.standing.write()
     }
 
     /// No batch of this handle is decided while the guard lives.
     fn whole(&self) -> Result<RwLockReadGuard<'_, Standing>, StoreError> {
-        let standing = self.standing.read().unwrap_or_else(PoisonError::into_inner);
+        let standing = self.standing.read();
         if *standing == Standing::Unsettled && journal::decided(&self.inner)?.is_some() {
             return Err(StoreError::Unavailable);
         }

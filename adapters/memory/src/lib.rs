@@ -28,11 +28,12 @@
 
 mod data;
 
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::Arc;
 
 use conclave_core::store::{
     Claim, Direction, Key, Range, Store, StoreError, StoreLimits, Table, Visit, Write,
 };
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::data::Data;
 
@@ -100,11 +101,11 @@ impl MemoryStore {
     // A panic while the lock was held came from a visitor, under the read lock, or from running
     // out of memory. The maps are sound in both cases.
     fn read(&self) -> RwLockReadGuard<'_, Data> {
-        self.data.read().unwrap_or_else(PoisonError::into_inner)
+        self.data.read()
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, Data> {
-        self.data.write().unwrap_or_else(PoisonError::into_inner)
+        self.data.write()
     }
 }
 
