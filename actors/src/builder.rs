@@ -12,10 +12,11 @@ use conclave_core::{
     entropy::{Entropy, EntropySource},
     event::log::EventLog,
     step::Committer,
-    store::{Claim, Store, StoreError},
+    store::{Claim, Store, StoreError, StoreLimits},
 };
 
 use crate::{
+    capacity,
     clock::{Clock, OsEntropy, SystemClock},
     driver::{Driver, default_driver},
     engine::Engine,
@@ -33,6 +34,9 @@ pub enum OpenError {
     Incomplete(&'static str),
     /// The store failed.
     Store(StoreError),
+    /// The store takes less than the engine needs, even under the chunked layer; these are its
+    /// limits. Or an engine has used it without that layer, and it takes less than it did then.
+    StoreTooSmall(StoreLimits),
     /// No randomness.
     Entropy,
     /// The system has no further thread.
@@ -44,7 +48,7 @@ impl OpenError {
     #[must_use]
     pub const fn class(&self) -> Class {
         match self {
-            Self::Incomplete(_) => Class::Permanent,
+            Self::Incomplete(_) | Self::StoreTooSmall(_) => Class::Permanent,
             Self::Store(error) => error.class(),
             Self::Entropy => Class::Blocked(BlockedOn::Entropy),
             Self::Threads(_) => Class::Transient,
@@ -57,6 +61,12 @@ impl fmt::Display for OpenError {
         match self {
             Self::Incomplete(what) => write!(f, "the engine needs {what}"),
             Self::Store(error) => error.fmt(f),
+            Self::StoreTooSmall(limits) => write!(
+                f,
+                "the store takes keys of {} bytes, values of {}, and {} writes or {} bytes at once, \
+                 which is too little for an engine",
+                limits.key_bytes, limits.value_bytes, limits.batch_writes, limits.batch_bytes
+            ),
             Self::Entropy => f.write_str("no randomness available"),
             Self::Threads(error) => write!(f, "no thread can be started: {error}"),
         }
@@ -68,7 +78,7 @@ impl std::error::Error for OpenError {
         match self {
             Self::Store(error) => Some(error),
             Self::Threads(error) => Some(error),
-            Self::Incomplete(_) | Self::Entropy => None,
+            Self::Incomplete(_) | Self::StoreTooSmall(_) | Self::Entropy => None,
         }
     }
 }
@@ -122,7 +132,9 @@ impl Builder {
         self.shared_store(Arc::new(store))
     }
 
-    /// As [`Builder::store`], for a store that others hold as well, to look at it.
+    /// As [`Builder::store`], for a store that others hold as well, to look at it. If its limits
+    /// are below [`STORE_NEEDS`](conclave_core::config::STORE_NEEDS), they see what the chunked layer
+    /// makes of the engine's records.
     pub fn shared_store(self, store: Arc<dyn Store>) -> Self {
         Self { store: Some(store), ..self }
     }
@@ -167,7 +179,7 @@ impl Builder {
     /// # Errors
     /// [`OpenError`].
     pub fn open(self) -> Result<Engine, OpenError> {
-        let store = self.store.ok_or(OpenError::Incomplete("a store"))?;
+        let store = capacity::fit(self.store.ok_or(OpenError::Incomplete("a store"))?)?;
         let delivery = self.delivery.ok_or(OpenError::Incomplete("a delivery service"))?;
         let mut entropy = Entropy::new(self.entropy);
         let claim = Claim(entropy.step().map_err(|_| OpenError::Entropy)?.array());

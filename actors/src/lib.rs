@@ -92,6 +92,7 @@
 mod account;
 mod builder;
 mod call;
+mod capacity;
 mod clock;
 pub mod driver;
 mod engine;

@@ -95,7 +95,7 @@ fn a_damaged_file_is_refused_and_a_torn_one_is_cut() {
     let scope = [7; 16];
     store.claim(Claim([1; 16])).unwrap();
     for number in 0..3 {
-        let key = Key::new(scope, &[number]);
+        let key = Key::from_parts(scope, &[number]);
         let write = Write::Put { table: Table::Meta, key, value: vec![number; 100] };
         store.commit(Claim([1; 16]), &[write]).unwrap();
     }
@@ -112,14 +112,14 @@ fn a_damaged_file_is_refused_and_a_torn_one_is_cut() {
     // A loss of power may leave zeros where nothing was written.
     std::fs::write(&file.0, [&good[..], &[0; 50]].concat()).unwrap();
     let store = FileStore::open(&file.0).unwrap();
-    assert!(store.get(Table::Meta, &Key::new(scope, &[2])).unwrap().is_some());
+    assert!(store.get(Table::Meta, &Key::from_parts(scope, &[2])).unwrap().is_some());
     drop(store);
     std::fs::write(&file.0, &good[..good.len() - 1]).unwrap();
     let store = FileStore::open(&file.0).unwrap();
-    assert!(store.get(Table::Meta, &Key::new(scope, &[1])).unwrap().is_some());
-    assert!(store.get(Table::Meta, &Key::new(scope, &[2])).unwrap().is_none());
+    assert!(store.get(Table::Meta, &Key::from_parts(scope, &[1])).unwrap().is_some());
+    assert!(store.get(Table::Meta, &Key::from_parts(scope, &[2])).unwrap().is_none());
 }
 
-conclave_testkit::store_conformance!(file_store, crate::make);
-conclave_testkit::store_reopen_conformance!(file_store_again, crate::make, crate::reopen);
-conclave_testkit::store_sharing_conformance!(file_store_shared, crate::make, crate::open_again);
+conclave_conformance::store_conformance!(file_store, super::make);
+conclave_conformance::store_reopen_conformance!(file_store_again, super::make, super::reopen);
+conclave_conformance::store_sharing_conformance!(file_store_shared, super::make, super::open_again);

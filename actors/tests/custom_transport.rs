@@ -67,4 +67,4 @@ fn inside_tokio(test: impl std::future::Future<Output = ()>) {
     runtime.unwrap().block_on(test);
 }
 
-conclave_testkit::link_conformance!(folders, async || crate::pair(), crate::inside_tokio);
+conclave_conformance::link_conformance!(folders, async || super::pair(), super::inside_tokio);

@@ -6,4 +6,4 @@ mod board;
 
 use board::Board;
 
-conclave_testkit::delivery_conformance!(example, async || (Board::default().join(), ()));
+conclave_conformance::delivery_conformance!(example, async || (Board::default().join(), ()));

@@ -254,7 +254,7 @@ fn the_older_of_two_writers_is_fenced_off() {
 }
 
 fn key(owner: u8) -> Key {
-    Key::new([owner; 16], b"value")
+    Key::from_parts([owner; 16], b"value")
 }
 
 fn put(owner: u8, value: Vec<u8>) -> Write {

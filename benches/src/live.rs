@@ -48,7 +48,7 @@ impl Live {
         for table in Table::ALL {
             let mut writes = Vec::new();
             let copy = &mut |key: &[u8], value: &[u8]| {
-                let key = Key::from_bytes(key).expect("keys have a scope");
+                let key = Key::from_stored(key).expect("keys have a scope");
                 writes.push(Write::Put { table, key, value: value.to_vec() });
                 ControlFlow::Continue(())
             };

@@ -1,7 +1,8 @@
 //! A relay and people, each a process.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod support;
+use crate::support;
+use conclave::proto::identity::hex;
 
 use std::{fs, time::Duration};
 
@@ -395,10 +396,6 @@ fn a_command_signs_in_the_place_of_a_wallet() {
     done(&["group", "add", &group, &account, "--data", &bob]);
     let members = done(&["group", "members", &group, "--json", "--data", &alice]).json();
     assert!(members.iter().any(|it| it["inbox"] == inbox.as_str()), "{members:?}");
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// An attempt with another relay, or the wrong fingerprint, leaves an installation as it was.

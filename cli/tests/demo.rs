@@ -1,7 +1,7 @@
 //! The demonstration as a process.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod support;
+use crate::support;
 
 use serde_json::Value;
 use support::{Folder, done, run};

@@ -1,7 +1,7 @@
 //! What the program says about itself.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod support;
+use crate::support;
 
 use support::{done, run};
 

@@ -1,5 +1,9 @@
 //! Every limit in one place, each with its reason.
 
+use conclave_proto::limits;
+
+use crate::store::StoreLimits;
+
 /// Limits of one engine. They bind what it sends and keeps; what it accepts from others is
 /// bound by the group's rules version ([`conclave_proto::limits`]), the same for everybody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +55,23 @@ pub const FORWARD_GENERATIONS: u32 = 1_000;
 /// Out-of-order tolerance: skipped message keys kept per sender and epoch. The relay's order is
 /// total and a sender publishes in order, so only a hostile relay reorders further.
 pub const OUT_OF_ORDER: u32 = 32;
+
+/// The largest write and the largest batch of an engine; what a [`Store`](crate::store::Store) has
+/// to take to be used as it is.
+pub const STORE_NEEDS: StoreLimits = StoreLimits {
+    // Scope, form and class, and the longest name: of a piece of an MLS record, which is a kind, a
+    // public key and a number.
+    key_bytes: 56,
+    // A kept commit that invites: the GroupInfo and the tree of a Welcome body, the staged form,
+    // which can hold each node of the tree again, and envelope, delta and sealed secrets.
+    value_bytes: 3 * limits::WELCOME_BODY_BYTES,
+    // Joining a group at its limit: 10,000 nodes of the tree, and for each of 5,000 leaves an
+    // inbox, a sender, and its part of the message secrets in four epochs.
+    batch_writes: 65_536,
+    // Applying an own commit that invites, in a group at its limit: the kept commit goes, and tree,
+    // message secrets, roster and the Welcome body for the outbox are written.
+    batch_bytes: 8 * limits::WELCOME_BODY_BYTES,
+};
 
 const MINUTE: u64 = 60_000;
 const DAY: u64 = 24 * 60 * MINUTE;

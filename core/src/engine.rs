@@ -21,7 +21,7 @@ mod candidates;
 mod context;
 mod error;
 mod group_actor;
-mod index;
+pub mod index;
 mod installation_actor;
 mod invitation_actor;
 mod io;
@@ -42,7 +42,7 @@ use conclave_proto::{GroupId, Timestamp, relay::Delivery};
 pub use context::Context;
 pub use error::Error;
 pub use group_actor::GroupActor;
-pub use index::{StoredInstallation, groups as stored_groups};
+pub use index::StoredInstallation;
 pub use installation_actor::{InstallationActor, NoMessage};
 pub use invitation_actor::InvitationActor;
 pub use io::{
@@ -119,7 +119,7 @@ impl Opening {
         if let Some(installation) = &installation {
             context.set_installation(Arc::clone(installation));
         }
-        Ok(Self { installation, groups: stored_groups(store)? })
+        Ok(Self { installation, groups: index::groups(store)? })
     }
 }
 

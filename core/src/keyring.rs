@@ -127,11 +127,11 @@ impl KeyRing {
         load: u64,
     ) -> Result<Option<Self>, LoadError> {
         let owner = scope(&installation.id());
-        let read = |order: &[u8]| store.get(Table::KeyRing, &Key::new(owner, order));
-        let Some(ring) = read(&[stored::RING])? else { return Ok(None) };
+        let read = |key: Key| store.get(Table::KeyRing, &key);
+        let Some(ring) = read(stored::ring_key(owner))? else { return Ok(None) };
         let ring = Ring::decode(&ring).map_err(LoadError::undecoded("key ring"))?;
         let package = |number: u64| -> Result<Option<Package>, LoadError> {
-            let value = read(&stored::package_order(number))?;
+            let value = read(stored::package_key(owner, number))?;
             value
                 .map(|value| Package::decode(&value))
                 .transpose()
@@ -308,20 +308,21 @@ impl KeyRing {
     }
 
     fn put_ring(&self) -> Write {
-        self.put(&[stored::RING], self.ring.encode())
+        self.put(stored::ring_key(self.lineage.owner), self.ring.encode())
     }
 
     fn put_package(&self, package: &Package) -> Write {
-        self.put(&stored::package_order(self.ring.current), package.encode())
+        let key = stored::package_key(self.lineage.owner, self.ring.current);
+        self.put(key, package.encode())
     }
 
     fn delete_package(&self, number: u64) -> Write {
-        let key = Key::new(self.lineage.owner, &stored::package_order(number));
+        let key = stored::package_key(self.lineage.owner, number);
         Write::Delete { table: Table::KeyRing, key }
     }
 
-    fn put(&self, order: &[u8], value: Vec<u8>) -> Write {
-        Write::Put { table: Table::KeyRing, key: Key::new(self.lineage.owner, order), value }
+    fn put(&self, key: Key, value: Vec<u8>) -> Write {
+        Write::Put { table: Table::KeyRing, key, value }
     }
 }
 

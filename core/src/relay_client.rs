@@ -22,8 +22,8 @@ use conclave_proto::{
 };
 
 pub use answers::{
-    fetch_request, heads_request, heads_result, inboxes_result, not_stored, packages_result,
-    pages_result, publish_outcomes, publish_request, uploaded,
+    heads_result, inboxes_result, not_stored, packages_result, pages_result, publish_outcomes,
+    publish_request, uploaded,
 };
 
 use crate::link::{

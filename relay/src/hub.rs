@@ -2,10 +2,11 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
 };
 
 use conclave_proto::{Record, Topic};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 /// The registry of subscriptions. One for a relay.
@@ -45,7 +46,7 @@ impl Hub {
         inbox: &Arc<Inbox>,
         topics: impl IntoIterator<Item = &'a Topic>,
     ) {
-        let mut readers = lock(&self.readers);
+        let mut readers = self.readers.lock();
         for topic in topics {
             let of_topic = readers.entry(topic.clone()).or_default();
             of_topic.insert(inbox.id, Arc::clone(inbox));
@@ -58,7 +59,7 @@ impl Hub {
         inbox: &Inbox,
         topics: impl IntoIterator<Item = &'a Topic>,
     ) {
-        let mut readers = lock(&self.readers);
+        let mut readers = self.readers.lock();
         for topic in topics {
             if let Some(of_topic) = readers.get_mut(topic) {
                 of_topic.remove(&inbox.id);
@@ -71,7 +72,7 @@ impl Hub {
 
     /// Records were appended, for good.
     pub(crate) fn appended(&self, records: &[(Topic, Record)]) {
-        let readers = lock(&self.readers);
+        let readers = self.readers.lock();
         for (topic, record) in records {
             let Some(of_topic) = readers.get(topic) else { continue };
             let shared = Arc::new((topic.clone(), record.clone()));
@@ -83,7 +84,7 @@ impl Hub {
 
     /// Topics that somebody hears of.
     pub(crate) fn topics(&self) -> usize {
-        lock(&self.readers).len()
+        self.readers.lock().len()
     }
 }
 
@@ -100,12 +101,12 @@ impl Inbox {
 
     /// Empties it.
     pub(crate) fn take(&self) -> Mail {
-        let state = std::mem::take(&mut *lock(&self.state));
+        let state = std::mem::take(&mut *self.state.lock());
         Mail { records: state.records, missed: state.missed }
     }
 
     fn put(&self, record: &Arc<(Topic, Record)>) {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         if state.records.len() < self.most {
             state.records.push_back(Arc::clone(record));
         } else {
@@ -114,12 +115,6 @@ impl Inbox {
         drop(state);
         self.arrived.notify_one();
     }
-}
-
-/// What is behind these locks is whole between any two statements, so a panic elsewhere while one
-/// was held has broken nothing.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

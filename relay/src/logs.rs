@@ -3,7 +3,6 @@
 use std::fmt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 use conclave_proto::{
     Cursor, InboxId, InstallationId, Record, Seq, Timestamp, Topic,
@@ -11,6 +10,7 @@ use conclave_proto::{
     relay::{PageLimit, TopicPage},
 };
 use conclave_redb_file::{Failure, OpenError, OpenFile, begin, checked, guarded};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use redb::backends::InMemoryBackend;
 use redb::{
     ReadTransaction, ReadableDatabase, ReadableTableMetadata, StorageBackend, WriteTransaction,
@@ -149,7 +149,7 @@ impl Logs {
 
     /// Puts a listener in the place of the one before.
     pub fn listen(&self, listener: Listener) {
-        *self.listener.write().unwrap_or_else(PoisonError::into_inner) = Some(listener);
+        *self.listener.write() = Some(listener);
     }
 
     /// Appends the items of one caller in one commit; answer `i` belongs to item `i`.
@@ -235,7 +235,7 @@ impl Logs {
     }
 
     fn tell(&self, appended: &[(Topic, Record)]) {
-        let listener = self.listener.read().unwrap_or_else(PoisonError::into_inner);
+        let listener = self.listener.read();
         if let Some(listener) = listener.as_ref().filter(|_| !appended.is_empty()) {
             listener(appended);
         }
@@ -351,7 +351,7 @@ impl Logs {
     }
 
     fn writing(&self) -> MutexGuard<'_, Writing> {
-        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+        self.writing.lock()
     }
 }
 

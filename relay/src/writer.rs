@@ -1,9 +1,9 @@
 //! The writer: one thread that commits what many callers ask for.
 
 use std::io::Error as IoError;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use conclave_proto::{
     relay::{PageLimit, TopicPage},
 };
 use futures_channel::oneshot;
+use parking_lot::Mutex;
 
 use crate::append::{Append, AppendError, Appended, Call};
 use crate::directory::{CheckedUpload, Uploaded};
@@ -90,7 +91,7 @@ impl RelayStore {
     fn queue(&self, job: Job) -> Result<oneshot::Receiver<Done>, AppendError> {
         let bytes = self.shared.hold(job.bytes())?;
         let (reply, answer) = oneshot::channel();
-        let queue = lock(&self.shared.queue);
+        let queue = self.shared.queue.lock();
         let queue = queue.as_ref().ok_or(AppendError::Unavailable)?;
         match queue.try_send(Waiting { job, bytes, reply }) {
             Ok(()) => Ok(answer),
@@ -194,8 +195,8 @@ impl Shared {
     }
 
     fn close(&self) {
-        drop(lock(&self.queue).take());
-        let Some(thread) = lock(&self.thread).take() else {
+        drop(self.queue.lock().take());
+        let Some(thread) = self.thread.lock().take() else {
             return;
         };
         // The last clone may be the listener's, which goes with the logs; the writer cannot wait
@@ -278,8 +279,4 @@ impl Writer {
             let _gone = reply.send(done);
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

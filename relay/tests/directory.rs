@@ -1,7 +1,7 @@
 //! Identity logs, accounts and key packages.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod kit;
+use crate::kit;
 
 use conclave_core::identity::{Draft, read_log};
 use conclave_proto::{

@@ -1,7 +1,7 @@
 //! A relay that is killed under load loses nothing that it acknowledged.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod kit;
+use crate::kit;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write as _};
@@ -70,7 +70,7 @@ fn append_until_killed(
     acknowledged: &mut BTreeMap<[u32; 3], Seq>,
 ) {
     let mut process = Command::new(std::env::current_exe().unwrap())
-        .args(["append_until_the_end", "--exact", "--nocapture"])
+        .args(["killed::append_until_the_end", "--exact", "--nocapture"])
         .env(PATH, path)
         .env(ROUND, round.to_string())
         .stdout(Stdio::piped())

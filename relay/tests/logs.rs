@@ -1,7 +1,7 @@
 //! What the logs promise to one caller after another.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod kit;
+use crate::kit;
 
 use std::sync::{Arc, Mutex};
 

@@ -1,7 +1,7 @@
 //! Anything that can be done to the logs, against a model that is a vector per topic.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod kit;
+use crate::kit;
 
 use std::collections::BTreeMap;
 

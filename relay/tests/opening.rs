@@ -1,7 +1,7 @@
 //! What can be in the way of opening the file, and that nothing is damaged by trying.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod kit;
+use crate::kit;
 
 use std::fs;
 use std::path::Path;

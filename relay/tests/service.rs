@@ -1,7 +1,7 @@
 //! Requests and their answers.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod kit;
+use crate::kit;
 
 use std::io::ErrorKind;
 use std::sync::Arc;

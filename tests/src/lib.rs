@@ -1,10 +1,9 @@
 //! # Conclave's test kit
 //!
-//! Conformance suites, simulations and test doubles, for Conclave's own tests and for everyone
-//! who implements one of its traits or builds on it.
+//! Simulations and test doubles, for Conclave's own tests and for everyone who builds on it. Those
+//! who implement one of its traits need the crate `conclave-conformance` only.
 //!
-//! * [`conformance`]: macros that expand to one test per guarantee of a trait; each guarantee is
-//!   also a function, to be called alone.
+//! * [`conformance`]: that crate, with its macros.
 //! * [`world`]: a whole network in one thread, with virtual time and one seed.
 //! * [`chaos`], [`dice`]: random operations in a world, from its seed.
 //! * [`faulty_store`], [`sim_relay`], [`rogue`]: a store, a relay and a member that misbehave by a
@@ -31,11 +30,9 @@
 
 pub mod account;
 pub mod chaos;
-pub mod conformance;
 pub mod device;
 pub mod dice;
 pub mod entropy;
-pub mod faulty_store;
 pub mod fuzz;
 pub mod fuzz_relay;
 pub mod net;
@@ -43,6 +40,11 @@ pub mod rogue;
 pub mod sim_relay;
 pub mod wire;
 pub mod world;
+
+pub use conclave_conformance::{
+    self as conformance, delivery_conformance, faulty_store, link_conformance, store_conformance,
+    store_fault_conformance, store_reopen_conformance, store_sharing_conformance,
+};
 
 /// The programs of the README compile and run.
 #[cfg(doctest)]

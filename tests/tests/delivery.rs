@@ -8,8 +8,7 @@
     clippy::wildcard_enum_match_arm
 )]
 
-#[path = "delivery_kit/mod.rs"]
-mod kit;
+use crate::delivery_kit as kit;
 
 use conclave_testkit::delivery_conformance;
 use kit::{over_lossy_links, over_memory, over_quic, run};

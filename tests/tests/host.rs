@@ -7,8 +7,7 @@
     clippy::wildcard_enum_match_arm
 )]
 
-#[path = "delivery_kit/mod.rs"]
-mod kit;
+use crate::delivery_kit as kit;
 
 use std::sync::{
     Arc,

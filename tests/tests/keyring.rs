@@ -11,7 +11,7 @@ use conclave_core::{
     keyring::{PackageError, VerifiedPackage},
     mls::internals::{OpenProvider, OpenSigner, capabilities},
     step::Committer,
-    store::{ChunkedStore, Claim, Store, StoreLimits, Table},
+    store::{Claim, Store, StoreLimits, Table},
 };
 use conclave_proto::{
     Envelope, EnvelopeKind, InstallationId, Timestamp, Topic, Wire,
@@ -19,6 +19,7 @@ use conclave_proto::{
     package::{PackageExtension, PackageUpload, kem},
     welcome::SealedWelcome,
 };
+use conclave_store_chunked::ChunkedStore;
 use conclave_store_memory::MemoryStore;
 use conclave_testkit::{
     entropy::SimEntropy,

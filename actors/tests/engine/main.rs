@@ -33,7 +33,7 @@ macro_rules! suite {
     (@tests $start:expr; $($module:ident: $($name:ident),* $(,)?);*) => { $( $(
         #[test]
         fn $name() {
-            crate::$module::$name(&|| std::sync::Arc::new($start));
+            crate::engine::$module::$name(&|| std::sync::Arc::new($start));
         }
     )* )* };
 }

@@ -7,7 +7,7 @@ use conclave::{
 };
 use conclave_store_memory::MemoryStore;
 
-use crate::town::{
+use super::town::{
     NewDriver, Town, open_group, quick, read, settle, shown, wait_for_group, within,
 };
 
@@ -167,7 +167,7 @@ pub(crate) fn two_devices_of_one_person(driver: NewDriver<'_>) {
     let group = one.engine.create_group(open_group()).wait().unwrap();
     group.add(&[two.inbox]).wait().unwrap();
     settle(&group);
-    let device = crate::town::Person { engine: second, store, account: two.account, inbox };
+    let device = super::town::Person { engine: second, store, account: two.account, inbox };
     let on_second = wait_for_group(&device, &group);
     wait_for_group(&two, &group);
     on_second.send("from the second device").wait().unwrap();
@@ -203,7 +203,7 @@ pub(crate) fn a_group_that_sleeps_wakes_up(driver: NewDriver<'_>) {
     limits.idle_ms = 1;
     two.engine.shut_down();
     let sleepy = town.engine_on(Arc::clone(&two.store), limits);
-    let two = crate::town::Person { engine: sleepy, ..two };
+    let two = super::town::Person { engine: sleepy, ..two };
     let group = one.engine.create_group(open_group()).wait().unwrap();
     group.add(&[two.inbox]).wait().unwrap();
     settle(&group);
@@ -233,7 +233,7 @@ pub(crate) fn wallets_found_inboxes(driver: NewDriver<'_>) {
     let group = one.engine.create_group(open_group()).wait().unwrap();
     group.add(&[inbox]).wait().unwrap();
     settle(&group);
-    let wallet = crate::town::Person { engine, store, account: [0; 32], inbox };
+    let wallet = super::town::Person { engine, store, account: [0; 32], inbox };
     wait_for_group(&wallet, &group).send("gm").wait().unwrap();
     assert_eq!(read(&one, &group, 1), [b"gm".to_vec()]);
 }

@@ -10,10 +10,10 @@ use conclave::{
     core::entropy::{EntropyError, EntropySource},
     core::store::{Key, Store, StoreError, Table, Write},
 };
+use conclave_conformance::faulty_store::{Fault, Faulty};
 use conclave_store_memory::MemoryStore;
-use conclave_testkit::faulty_store::{Fault, Faulty};
 
-use crate::town::{
+use super::town::{
     NewDriver, Person, Town, open_group, quick, read, settle, shown, try_shown, wait_for_group,
     within,
 };
@@ -376,7 +376,7 @@ pub(crate) fn one_damaged_group_does_not_stop_others(driver: NewDriver<'_>) {
     let claim = conclave::core::store::Claim([3; 16]);
     let store = &people[0].store;
     store.claim(claim).unwrap();
-    let key = Key::new(groups[0].id().0, &[2]);
+    let key = Key::from_parts(groups[0].id().0, &[2]);
     let damage = Write::Put { table: Table::Group, key, value: b"junk".to_vec() };
     store.commit(claim, &[damage]).unwrap();
     let engine = town.engine_on(Arc::clone(store), quick());

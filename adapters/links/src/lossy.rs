@@ -2,13 +2,14 @@
 
 use std::{
     future::{poll_fn, ready},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
 use conclave_core::{
     bounds::BoxFuture,
     link::{Link, LinkError, LinkInfo},
 };
+use parking_lot::Mutex;
 
 use crate::pipe::Pipe;
 
@@ -66,7 +67,7 @@ impl LossyLink {
         if self.sends.is_closed() {
             return Err(LinkError::Closed);
         }
-        let mut weather = self.weather.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut weather = self.weather.lock();
         for frame in frames {
             for arriving in weather.pass(frame) {
                 self.sends.push_or_drop(arriving)?;

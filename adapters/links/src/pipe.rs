@@ -2,11 +2,11 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
 };
 
 use conclave_core::link::LinkError;
+use parking_lot::{Mutex, MutexGuard};
 
 /// Frames that wait for the reader, at most; enough that the writer seldom waits for its turn.
 pub(crate) const QUEUED_FRAMES: usize = 256;
@@ -96,7 +96,7 @@ impl Pipe {
 
     fn state(&self) -> MutexGuard<'_, State> {
         // Each change below is complete before anything that could panic.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -6,12 +6,12 @@ use std::{
     sync::Mutex,
 };
 
+use conclave_conformance::link::{self, Test, block_on};
 use conclave_core::{
     bounds::BoxFuture,
     link::{Link, LinkError, LinkInfo},
 };
 use conclave_links::memory::{self, MemoryLink};
-use conclave_testkit::conformance::link::{self, Test, block_on};
 
 #[derive(Clone, Copy, PartialEq)]
 enum Fault {

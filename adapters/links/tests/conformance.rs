@@ -1,11 +1,11 @@
 //! The links keep what every link promises (E6), and the suite notices links that do not.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+use conclave_conformance::link_conformance;
 use conclave_links::{
     lossy::{self, LossySettings},
     memory,
 };
-use conclave_testkit::link_conformance;
 
 link_conformance!(memory_small, async || memory::pair(32));
 link_conformance!(memory_large, async || memory::pair(1 << 20));

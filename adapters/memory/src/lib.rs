@@ -13,7 +13,7 @@
 //! let claim = Claim([1; 16]);
 //! store.claim(claim)?;
 //!
-//! let key = Key::new([7; 16], b"greeting");
+//! let key = Key::from_parts([7; 16], b"greeting");
 //! let value = b"hello".to_vec();
 //! store.commit(claim, &[Write::Put { table: Table::Group, key: key.clone(), value }])?;
 //! assert_eq!(store.get(Table::Group, &key)?, Some(b"hello".to_vec()));
@@ -28,11 +28,12 @@
 
 mod data;
 
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::Arc;
 
 use conclave_core::store::{
     Claim, Direction, Key, Range, Store, StoreError, StoreLimits, Table, Visit, Write,
 };
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::data::Data;
 
@@ -100,11 +101,11 @@ impl MemoryStore {
     // A panic while the lock was held came from a visitor, under the read lock, or from running
     // out of memory. The maps are sound in both cases.
     fn read(&self) -> RwLockReadGuard<'_, Data> {
-        self.data.read().unwrap_or_else(PoisonError::into_inner)
+        self.data.read()
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, Data> {
-        self.data.write().unwrap_or_else(PoisonError::into_inner)
+        self.data.write()
     }
 }
 
@@ -186,7 +187,7 @@ mod tests {
         let right = store_with(&[put(b"b", b"2"), put(b"c", b"3"), put(b"a", b"1")]);
         assert_ne!(left.digest_input(), right.digest_input());
 
-        let key = Key::new([1; 16], b"c");
+        let key = Key::from_parts([1; 16], b"c");
         right.commit(CLAIM, &[Write::Delete { table: Table::Group, key }]).unwrap();
         right.claim(Claim([2; 16])).unwrap();
 
@@ -232,11 +233,11 @@ mod tests {
     }
 
     fn put(order: &[u8], value: &[u8]) -> Write {
-        let key = Key::new([1; 16], order);
+        let key = Key::from_parts([1; 16], order);
         Write::Put { table: Table::Group, key, value: value.to_vec() }
     }
 
     fn value(store: &MemoryStore, order: &[u8]) -> Option<Vec<u8>> {
-        store.get(Table::Group, &Key::new([1; 16], order)).unwrap()
+        store.get(Table::Group, &Key::from_parts([1; 16], order)).unwrap()
     }
 }

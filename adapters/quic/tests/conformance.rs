@@ -3,8 +3,8 @@
 
 use std::sync::{Mutex, OnceLock};
 
+use conclave_conformance::{link::Test, link_conformance};
 use conclave_quic::{Listener, QuicLink, ServerCertificate, Trust, connect};
-use conclave_testkit::{conformance::link::Test, link_conformance};
 use tokio::runtime::{Builder, Runtime};
 
 link_conformance!(quic, pair, run);

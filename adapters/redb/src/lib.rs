@@ -14,7 +14,7 @@
 //! # std::fs::create_dir_all(&folder)?;
 //! let path = folder.join("alice.conclave");
 //! let claim = Claim([1; 16]);
-//! let key = Key::new([7; 16], b"greeting");
+//! let key = Key::from_parts([7; 16], b"greeting");
 //!
 //! let store = RedbStore::create_or_open(&path)?;
 //! store.claim(claim)?;

@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
+use conclave_core::config::STORE_NEEDS;
 use conclave_core::store::{
     Claim, Direction, Key, Range, Store, StoreError, StoreLimits, Table, Visit, Write,
 };
@@ -32,13 +33,8 @@ impl RedbStore {
     ///
     /// The database itself would take 3 GiB per key and value. Keys are short because inner pages
     /// hold them: at 1 KiB a page of 4 KiB still branches. The other numbers bound what one commit
-    /// holds in memory, and are many times what an engine writes at once.
-    pub const LIMITS: StoreLimits = StoreLimits {
-        key_bytes: 1024,
-        value_bytes: 16 * 1024 * 1024,
-        batch_writes: 65_536,
-        batch_bytes: 64 * 1024 * 1024,
-    };
+    /// holds in memory, and are what an engine needs.
+    pub const LIMITS: StoreLimits = StoreLimits { key_bytes: 1024, ..STORE_NEEDS };
 
     /// Opens the store in a file that [`create_or_open`](Self::create_or_open) has made.
     ///

@@ -1,7 +1,7 @@
 //! The store keeps what every store promises (E5, E9).
 #![allow(clippy::unwrap_used)]
 
-mod kit;
+use crate::kit;
 
 use std::sync::Arc;
 
@@ -10,8 +10,9 @@ use conclave_core::{
     entropy::Entropy,
     group::{Group, GroupConfig, GroupRecords},
     step::Committer,
-    store::{ChunkedStore, Claim, Store},
+    store::{Claim, Store},
 };
+use conclave_store_chunked::ChunkedStore;
 use conclave_store_redb::RedbStore;
 use conclave_testkit::{
     entropy::SimEntropy, store_conformance, store_reopen_conformance, store_sharing_conformance,

@@ -1,7 +1,7 @@
 //! A medium that fails at every call in turn, and a loss of power at each of them.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-mod kit;
+use crate::kit;
 
 use std::io::ErrorKind;
 

@@ -1,7 +1,7 @@
 //! A process that is killed while it commits loses nothing that it was told is stored.
 #![allow(clippy::unwrap_used)]
 
-mod kit;
+use crate::kit;
 
 use std::io::{BufRead, BufReader, Write as _};
 use std::path::Path;
@@ -55,7 +55,7 @@ fn commit_until_the_end() {
 /// The last commit of which the process heard that it is stored.
 fn commit_until_killed(path: &Path, commits: u32) -> u32 {
     let mut process = Command::new(std::env::current_exe().unwrap())
-        .args(["commit_until_the_end", "--exact", "--nocapture"])
+        .args(["killed::commit_until_the_end", "--exact", "--nocapture"])
         .env(PATH, path)
         .stdout(Stdio::piped())
         .spawn()
@@ -86,7 +86,7 @@ fn batch(number: u32) -> Vec<Write> {
 }
 
 fn last_of(store: &RedbStore) -> u32 {
-    let last = store.get(Table::Meta, &Key::new([1; 16], b"last")).unwrap();
+    let last = store.get(Table::Meta, &Key::from_parts([1; 16], b"last")).unwrap();
     last.map_or(0, |bytes| u32::from_be_bytes(bytes.try_into().unwrap()))
 }
 

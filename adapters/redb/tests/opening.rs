@@ -1,7 +1,7 @@
 //! What can be in the way of opening a file, and that nothing is damaged by trying.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-mod kit;
+use crate::kit;
 
 use std::fs;
 

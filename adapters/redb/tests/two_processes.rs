@@ -1,7 +1,7 @@
 //! Two processes and one file: at the same time, and in turn.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-mod kit;
+use crate::kit;
 
 use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::path::Path;
@@ -25,7 +25,8 @@ fn a_second_process_is_told_who_has_the_file() {
     let error = refusal(&path);
     let OpenError::InUse { holder: Some(holder) } = &error else { panic!("{error}") };
     assert_eq!(holder.pid, other.process.id());
-    assert!(holder.program.starts_with("two_processes"), "{holder}");
+    let program = std::env::current_exe().unwrap();
+    assert_eq!(holder.program, program.file_name().unwrap().to_string_lossy(), "{holder}");
     assert_eq!(error.class(), Class::Blocked(BlockedOn::Ownership));
 
     other.process.kill().unwrap();
@@ -54,7 +55,7 @@ fn the_process_that_comes_back_is_fenced_off() {
     let late = store.commit(OWNER, &[put(Table::Group, 1, b"a", vec![3])]);
     assert_eq!(late, Err(StoreError::Fenced));
     assert_eq!(store.commit(OWNER, &[]), Err(StoreError::Fenced));
-    assert_eq!(store.get(Table::Group, &Key::new([1; 16], b"a")), Ok(Some(vec![2])));
+    assert_eq!(store.get(Table::Group, &Key::from_parts([1; 16], b"a")), Ok(Some(vec![2])));
     store.claim(OWNER).unwrap();
     store.commit(OWNER, &[put(Table::Group, 1, b"a", vec![3])]).unwrap();
 }
@@ -82,7 +83,7 @@ impl Other {
     /// Starts it, and waits until it has taken the store over.
     fn take(path: &Path) -> Self {
         let mut process = Command::new(std::env::current_exe().unwrap())
-            .args(["hold_the_store", "--exact", "--nocapture"])
+            .args(["two_processes::hold_the_store", "--exact", "--nocapture"])
             .env(PATH, path)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

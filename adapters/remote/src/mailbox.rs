@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -11,6 +11,7 @@ use std::{
 use conclave_core::delivery::{Delivery, TransportError};
 use conclave_proto::{Seq, Topic};
 use futures_core::Stream;
+use parking_lot::Mutex;
 
 /// The driver's end.
 #[derive(Debug)]
@@ -46,14 +47,14 @@ pub(crate) fn mailbox(most: usize, most_bytes: usize) -> (Mailbox, Deliveries) {
 impl Mailbox {
     /// Puts something in. What does not fit is dropped, and a head says so later.
     pub(crate) fn put(&self, delivery: Delivery) {
-        let mut state = lock(&self.0);
+        let mut state = self.0.lock();
         state.put(delivery);
         state.wake();
     }
 
     /// Ends the subscription; what is in the mailbox can still be pulled.
     pub(crate) fn end(&self, error: TransportError) {
-        let mut state = lock(&self.0);
+        let mut state = self.0.lock();
         state.end.get_or_insert(error);
         state.wake();
     }
@@ -75,7 +76,7 @@ impl Stream for Deliveries {
     type Item = Result<Delivery, TransportError>;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let mut state = lock(&self.0);
+        let mut state = self.0.lock();
         if let Some(delivery) = state.next() {
             return Poll::Ready(Some(Ok(delivery)));
         }
@@ -136,11 +137,6 @@ impl State {
     }
 }
 
-/// What is behind the lock is whole between any two statements.
-fn lock(mutex: &Mutex<State>) -> MutexGuard<'_, State> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[cfg(test)]
 mod tests {
     use conclave_core::delivery::Delivery;
@@ -173,7 +169,7 @@ mod tests {
             mailbox.put(record(seq));
         }
         mailbox.put(Delivery::CaughtUp(7));
-        let mut state = super::lock(&mailbox.0);
+        let mut state = mailbox.0.lock();
         assert_eq!(drained(&mut state), ["record 1", "record 2", "head 100", "mark 7"]);
     }
 
@@ -191,9 +187,9 @@ mod tests {
         for seq in 1..=4 {
             mailbox.put(long(seq, 6));
         }
-        assert_eq!(drained(&mut super::lock(&mailbox.0)), ["record 1", "record 2", "head 4"]);
+        assert_eq!(drained(&mut mailbox.0.lock()), ["record 1", "record 2", "head 4"]);
         mailbox.put(long(5, 6));
-        assert_eq!(drained(&mut super::lock(&mailbox.0)), ["record 5"], "there is room again");
+        assert_eq!(drained(&mut mailbox.0.lock()), ["record 5"], "there is room again");
     }
 
     /// After a head, the records that follow it come by themselves again.
@@ -202,8 +198,8 @@ mod tests {
         let (mailbox, _deliveries) = mailbox(1, 1_000);
         mailbox.put(record(1));
         mailbox.put(record(2));
-        assert_eq!(drained(&mut super::lock(&mailbox.0)), ["record 1", "head 2"]);
+        assert_eq!(drained(&mut mailbox.0.lock()), ["record 1", "head 2"]);
         mailbox.put(record(3));
-        assert_eq!(drained(&mut super::lock(&mailbox.0)), ["record 3"]);
+        assert_eq!(drained(&mut mailbox.0.lock()), ["record 3"]);
     }
 }

@@ -1,10 +1,6 @@
 //! The handle: calls become requests, and requests become answers.
 
-use std::{
-    fmt,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use conclave_core::{
     bounds::{BoxFuture, BoxStream},
@@ -24,6 +20,7 @@ use conclave_proto::{
     identity::Account,
     relay::{Answer, Request},
 };
+use parking_lot::Mutex;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::timeout,
@@ -140,7 +137,7 @@ impl Remote {
 
     /// Starts the task, if nobody has. Called inside a runtime.
     fn start(&self) {
-        let driver = self.driver.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let driver = self.driver.lock().take();
         if let Some(driver) = driver {
             tokio::spawn(driver.run());
         }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use conclave::{Engine, GroupConfig, quic::RelayAddress};
+use conclave_proto::identity::hex;
 use conclave_relay::{Founding, Logs, RelayLimits};
 use conclave_store_memory::MemoryStore;
 use conclave_store_redb::RedbStore;
@@ -115,10 +116,6 @@ fn memory(name: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1_024)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn unhex(hex: &str) -> [u8; 32] {

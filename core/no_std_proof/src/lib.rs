@@ -51,7 +51,7 @@ pub extern "C" fn conclave_no_std_proof(byte: u8) -> usize {
     let record = Record::chained(&topic, Seq(1), Seq(0), &ChainHash::GENESIS, pad(&entry));
     let write = Write::Put {
         table: Table::Group,
-        key: Key::new(group.0, record.hash.as_bytes()),
+        key: Key::named(group.0, 0, record.hash.as_bytes()),
         value: record.payload,
     };
     write.size() + usize::from(state.is_some())

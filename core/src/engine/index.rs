@@ -13,11 +13,13 @@ use crate::{
 };
 
 const GROUPS: [u8; 16] = *b"conclave groups.";
-const INSTALLATION: [u8; 16] = *b"conclave device.";
+
+/// The scope of the installation's keys. An engine writes its first record there, and no other.
+pub const INSTALLATION: [u8; 16] = *b"conclave device.";
 
 /// Lists a group; part of the write set that makes it.
 pub(super) fn put(group: GroupId) -> Write {
-    Write::Put { table: Table::Meta, key: Key::new(GROUPS, &group.0), value: Vec::new() }
+    Write::Put { table: Table::Meta, key: Key::named(GROUPS, 0, &group.0), value: Vec::new() }
 }
 
 /// The groups that a store lists.
@@ -28,11 +30,17 @@ pub fn groups(store: &dyn Store) -> Result<Vec<GroupId>, StoreError> {
     let mut found = Vec::new();
     let all = Range::scope(GROUPS);
     store.scan(Table::Meta, all, Direction::Forward, &mut |key, _| {
-        let id = key.get(Key::SCOPE_LEN..).and_then(|order| order.try_into().ok());
+        let id = key.get(Key::SCOPE_LEN + 1..).and_then(|id| id.try_into().ok());
         found.extend(id.map(GroupId));
         ControlFlow::Continue(())
     })?;
     Ok(found)
+}
+
+/// Where the keys of this installation lie.
+#[must_use]
+pub fn installation_key() -> Key {
+    Key::numbered(INSTALLATION, 0, 0)
 }
 
 /// The keys of this installation.
@@ -83,14 +91,14 @@ impl StoredInstallation {
     /// # Errors
     /// [`StoreError`]; [`StoreError::Corrupt`] if the stored bytes do not decode.
     pub fn read(store: &dyn Store) -> Result<Option<Self>, StoreError> {
-        let value = store.get(Table::Identity, &Key::new(INSTALLATION, b"keys"))?;
+        let value = store.get(Table::Identity, &installation_key())?;
         value.map(|value| Self::decode(&value).map_err(|_| StoreError::Corrupt)).transpose()
     }
 
     /// Stores it; `load` differs from that of every other step of this engine.
     pub fn step(&self, load: u64) -> Step {
-        let key = Key::new(INSTALLATION, b"keys");
-        let write = Write::Put { table: Table::Identity, key, value: self.encode() };
+        let (key, value) = (installation_key(), self.encode());
+        let write = Write::Put { table: Table::Identity, key, value };
         let lineage = Lineage { owner: INSTALLATION, life: 0, load };
         Step::new(lineage, vec![write], Effects::default(), ())
     }

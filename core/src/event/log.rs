@@ -44,11 +44,11 @@ const ERASED_AT_ONCE: usize = 1_024;
 
 /// The key of the event at a position.
 pub(crate) fn key(position: u64) -> Key {
-    Key::new(SCOPE, &position.to_be_bytes())
+    Key::numbered(SCOPE, 0, position)
 }
 
 fn position(key: &[u8]) -> Option<u64> {
-    key.get(Key::SCOPE_LEN..)?.try_into().ok().map(u64::from_be_bytes)
+    Key::number_of(key)
 }
 
 /// The position of the last event that a store holds; 0 if it holds none.
@@ -171,12 +171,11 @@ pub fn read(
     if after >= upto {
         return Ok(found);
     }
-    let from = after.0.saturating_add(1).to_be_bytes();
-    let to = upto.0.saturating_add(1).to_be_bytes();
+    let (from, to) = (key(after.0.saturating_add(1)), key(upto.0.saturating_add(1)));
     let mut passed = after;
     store.scan(
         Table::Event,
-        Range::within(SCOPE, &from, &to),
+        Range::within(SCOPE, from.order(), to.order()),
         Direction::Forward,
         &mut |k, v| {
             if let Some(at) = position(k).map(EventCursor) {

@@ -294,10 +294,9 @@ fn decode_all<T: Wire, K: Ord>(
     key: impl Fn(u64) -> K,
 ) -> Result<BTreeMap<K, T>, LoadError> {
     let decode = |(order, value): &(Vec<u8>, Vec<u8>)| {
-        let number = order.as_slice().try_into();
-        let number = number.map_err(|_| LoadError::Damaged(WISH_OR_ENVELOPE))?;
+        let number = order.last_chunk().ok_or(LoadError::Damaged(WISH_OR_ENVELOPE))?;
         let value = T::decode(value).map_err(LoadError::undecoded(WISH_OR_ENVELOPE))?;
-        Ok((key(u64::from_be_bytes(number)), value))
+        Ok((key(u64::from_be_bytes(*number)), value))
     };
     stored.iter().map(decode).collect()
 }

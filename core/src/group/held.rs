@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     config::Limits,
-    store::{Direction, Key, Range, Store, StoreError, Table},
+    store::{Direction, Range, Store, StoreError, Table},
 };
 
 /// What is known of a group that this installation holds, without loading it.
@@ -37,7 +37,7 @@ impl Held {
     /// # Errors
     /// [`LoadError`].
     pub fn read(store: &dyn Store, group: GroupId) -> Result<Option<Self>, LoadError> {
-        let value = store.get(Table::Group, &Key::new(group.0, &Place::Meta.order()))?;
+        let value = store.get(Table::Group, &Place::Meta.key(group))?;
         let Some(value) = value else { return Ok(None) };
         let meta = Meta::decode(&value).map_err(LoadError::undecoded("group record"))?;
         let kept = KEPT_ORDERS.each_ref();

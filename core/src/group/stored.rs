@@ -20,7 +20,7 @@ use super::{
     standing::Standing,
     timeline::SenderLog,
 };
-use crate::store::{Direction, Key, Range, Store, StoreError, Table};
+use crate::store::{Direction, Range, Store, StoreError, Table};
 
 macro_rules! stored {
     ($($type:ty),* $(,)?) => { $(
@@ -95,8 +95,7 @@ pub fn read_message(
     group: GroupId,
     seq: Seq,
 ) -> Result<Option<StoredMessage>, StoreError> {
-    let key = Key::new(group.0, &Place::Message(seq).order());
-    let value = store.get(Table::Message, &key)?;
+    let value = store.get(Table::Message, &Place::Message(seq).key(group))?;
     value.map(|value| StoredMessage::decode(&value).map_err(|_| StoreError::Corrupt)).transpose()
 }
 
@@ -109,7 +108,7 @@ pub fn find_message(
     group: GroupId,
     id: MessageId,
 ) -> Result<Option<Seq>, StoreError> {
-    let key = Key::new(group.0, &Place::MessageId(&id).order());
+    let key = Place::MessageId(&id).key(group);
     let Some(value) = store.get(Table::Message, &key)? else { return Ok(None) };
     let bytes = value.try_into().map_err(|_| StoreError::Corrupt)?;
     Ok(Some(Seq(u64::from_be_bytes(bytes))))
@@ -125,13 +124,13 @@ pub fn read_messages(
     after: Seq,
     limit: usize,
 ) -> Result<Vec<(Seq, StoredMessage)>, StoreError> {
-    let from = Place::Message(Seq(after.0.saturating_add(1))).order();
+    let from = Place::Message(Seq(after.0.saturating_add(1))).key(group);
     let to = [MESSAGE_BY_SEQ + 1];
     let (mut found, mut damaged) = (Vec::new(), false);
     if limit == 0 {
         return Ok(found);
     }
-    let range = Range::within(group.0, &from, &to);
+    let range = Range::within(group.0, from.order(), &to);
     store.scan(Table::Message, range, Direction::Forward, &mut |key, value| {
         let seq = key.last_chunk::<8>().map(|bytes| Seq(u64::from_be_bytes(*bytes)));
         match (seq, StoredMessage::decode(value)) {

@@ -4,14 +4,23 @@ use conclave_proto::{Cursor, Seq, Timestamp, codec::Wire};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroize;
 
-use crate::mls::PackageSecrets;
+use crate::{
+    mls::PackageSecrets,
+    store::{Key, Scope},
+};
 
-/// Order of the ring's own record; packages lie behind it.
-pub(super) const RING: u8 = 0;
+/// Classes of keys in [`Table::KeyRing`](crate::store::Table::KeyRing).
+const RING: u8 = 0;
 const PACKAGE: u8 = 1;
 
-pub(super) fn package_order(number: u64) -> Vec<u8> {
-    [&[PACKAGE][..], &number.to_be_bytes()].concat()
+/// Where the ring's own record lies.
+pub(super) fn ring_key(owner: Scope) -> Key {
+    Key::numbered(owner, RING, 0)
+}
+
+/// Where a package lies.
+pub(super) fn package_key(owner: Scope, number: u64) -> Key {
+    Key::numbered(owner, PACKAGE, number)
 }
 
 /// What the ring knows.

@@ -18,9 +18,6 @@ use super::{
 };
 use crate::store::{Scope, Write};
 
-/// First byte of the order of every MLS record of a group.
-pub(crate) const ORDER: u8 = 0x01;
-
 /// What a record holds. The numbers are stored: they are never used for anything else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
@@ -150,7 +147,7 @@ impl Capture {
         let mut records = self.0.borrow_mut();
         let mut writes = Vec::new();
         for (key, change) in std::mem::take(&mut records.overlay) {
-            let place = Place { scope, order: order(&key) };
+            let place = Place { scope, name: [&[key.0], &key.1[..]].concat() };
             let before = records.base.remove(&key);
             match (before, change) {
                 (before, Some(record)) => {
@@ -214,13 +211,8 @@ impl Capture {
     }
 }
 
-fn order((kind, name): &RecordKey) -> Vec<u8> {
-    let len = u8::try_from(name.len()).unwrap_or(u8::MAX);
-    [&[ORDER, *kind, len], &name[..]].concat()
-}
-
 fn parse(order: &[u8]) -> Option<(RecordKey, Part)> {
-    let (&[ORDER, kind, len], rest) = order.split_first_chunk::<3>()? else { return None };
-    let (name, rest) = rest.split_at_checked(len.into())?;
-    Some(((kind, name.to_vec()), Part::parse(rest)?))
+    let (name, part) = Part::parse(order)?;
+    let (kind, name) = name.split_first()?;
+    Some(((*kind, name.to_vec()), part))
 }

@@ -14,12 +14,7 @@ use openmls::{
 use openmls_traits::OpenMlsProvider;
 use zeroize::Zeroizing;
 
-use super::{
-    MlsError, Provider,
-    capture::{Capture, ORDER},
-    crypto::Crypto,
-    cut,
-};
+use super::{MlsError, Provider, capture::Capture, crypto::Crypto, cut, record::ORDER};
 use crate::{
     entropy::StepRandom,
     store::{Direction, Key, Range, Scope, Store, StoreError, Table, Write},

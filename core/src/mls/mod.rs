@@ -50,8 +50,8 @@ use crate::{
 use capture::Capture;
 use crypto::Crypto;
 
-/// Order of the MLS records under a group's scope.
-pub(crate) const RECORDS: u8 = capture::ORDER;
+/// First byte of the orders of MLS records under a group's scope.
+pub(crate) const RECORDS: u8 = record::ORDER;
 
 /// The library failed, or was used wrongly: a bug of the engine, not of a peer. The overlay is
 /// dropped; nothing changed.

@@ -11,7 +11,11 @@ use crate::store::{Key, Scope, Table, Write};
 
 /// Version of the stored form.
 const VERSION: u8 = 1;
-/// Tag, under the order of a record, of its head and of its pieces.
+/// Class of the keys of MLS records in the table of groups.
+const CLASS: u8 = 1;
+/// First byte of the orders of these keys.
+pub(crate) const ORDER: u8 = Key::NAMED | CLASS;
+/// First byte of the id of a head, and of a piece.
 const HEAD: u8 = 0;
 const PIECE: u8 = 1;
 
@@ -33,7 +37,7 @@ struct Piece {
 /// What the head says: the pieces in their order, or the bytes themselves if there is only one.
 #[derive(Serialize, Deserialize)]
 enum Head {
-    Inline(Vec<u8>),
+    Inline { id: u32, bytes: Vec<u8> },
     Pieces { next_id: u32, runs: Vec<Run> },
 }
 
@@ -49,17 +53,27 @@ impl CutRecord {
     /// A record over its predecessor: pieces that were there keep their ids.
     pub(crate) fn new(cut: Cut, before: Option<&Self>) -> Self {
         if cut.cuts.is_empty() {
-            return Self::inline(cut.bytes, cut.rosters);
+            let id = before.map_or(0, Self::inline_id);
+            return Self::inline(id, cut.bytes, cut.rosters);
         }
         let (pieces, next_id) = identify(&cut, before);
         Self { bytes: take(cut.bytes), pieces, next_id, rosters: cut.rosters }
     }
 
-    /// A record of one piece. Its head stores no ids, so it always has the same: what follows on
-    /// it is then the same whether it was loaded or not (E3).
-    fn inline(bytes: Zeroizing<Vec<u8>>, rosters: BTreeMap<u64, Roster>) -> Self {
-        let pieces = vec![Piece { id: 0, end: bytes.len() }];
-        Self { bytes: take(bytes), pieces, next_id: 1, rosters }
+    /// A record of one piece, which is stored in the head. No piece was ever stored under its id; the
+    /// head keeps it, so that no id is used twice in the life of a record.
+    fn inline(id: u32, bytes: Zeroizing<Vec<u8>>, rosters: BTreeMap<u64, Roster>) -> Self {
+        let pieces = vec![Piece { id, end: bytes.len() }];
+        Self { bytes: take(bytes), pieces, next_id: id.wrapping_add(1), rosters }
+    }
+
+    /// The id of the piece of an inline record that follows this one. It is the same if this one is
+    /// inline too, so what follows is the same whether this one was loaded or kept (E3).
+    fn inline_id(&self) -> u32 {
+        match self.pieces.as_slice() {
+            [piece] => piece.id,
+            _ => self.next_id,
+        }
     }
 
     /// What its successor can copy of it.
@@ -96,21 +110,21 @@ impl CutRecord {
             // A piece often repeats: nothing is to be looked up then.
             let repeats = last.replace(id) == Some(id);
             if !repeats && new.contains(&id) && written.insert(id) {
-                writes.push(place.put(&place.piece(id), bytes.to_vec()));
+                writes.push(Place::put(place.piece(id), bytes.to_vec()));
             }
         }
         for gone in old.difference(&new) {
-            writes.push(place.delete(&place.piece(*gone)));
+            writes.push(Place::delete(place.piece(*gone)));
         }
-        writes.push(place.put(&place.head(), self.head()));
+        writes.push(Place::put(place.head(), self.head()));
     }
 
     /// The writes that remove this record.
     pub(crate) fn delete(&self, place: &Place, writes: &mut Vec<Write>) {
         for id in self.stored_ids() {
-            writes.push(place.delete(&place.piece(id)));
+            writes.push(Place::delete(place.piece(id)));
         }
-        writes.push(place.delete(&place.head()));
+        writes.push(Place::delete(place.head()));
     }
 
     fn stored_ids(&self) -> BTreeSet<u32> {
@@ -124,7 +138,7 @@ impl CutRecord {
 
     fn head(&self) -> Vec<u8> {
         let head = if self.pieces.len() < 2 {
-            Head::Inline(self.bytes.to_vec())
+            Head::Inline { id: self.inline_id(), bytes: self.bytes.to_vec() }
         } else {
             Head::Pieces { next_id: self.next_id, runs: runs(&self.pieces) }
         };
@@ -137,7 +151,9 @@ impl CutRecord {
     pub(crate) fn load(head: &[u8], stored: &BTreeMap<u32, Vec<u8>>) -> Option<Self> {
         let (&VERSION, head) = head.split_first()? else { return None };
         match decode_bare(head).ok()? {
-            Head::Inline(bytes) => Some(Self::inline(Zeroizing::new(bytes), BTreeMap::new())),
+            Head::Inline { id, bytes } => {
+                Some(Self::inline(id, Zeroizing::new(bytes), BTreeMap::new()))
+            }
             Head::Pieces { next_id, runs } => assemble(next_id, &runs, stored),
         }
     }
@@ -249,39 +265,45 @@ impl<'a> Ids<'a> {
 /// Where a record is stored.
 pub(crate) struct Place {
     pub(crate) scope: Scope,
-    /// Order of everything of the record; heads and pieces add to it.
-    pub(crate) order: Vec<u8>,
+    /// What names the record in its group.
+    pub(crate) name: Vec<u8>,
 }
 
 impl Place {
-    fn head(&self) -> Vec<u8> {
-        [&self.order[..], &[HEAD]].concat()
+    fn head(&self) -> Key {
+        Key::named(self.scope, CLASS, &[&[HEAD], &self.name[..]].concat())
     }
 
-    fn piece(&self, id: u32) -> Vec<u8> {
-        [&self.order[..], &[PIECE], &id.to_be_bytes()].concat()
+    fn piece(&self, id: u32) -> Key {
+        let id = [&[PIECE], &self.name[..], &id.to_be_bytes()].concat();
+        Key::named(self.scope, CLASS, &id)
     }
 
-    fn put(&self, order: &[u8], value: Vec<u8>) -> Write {
-        Write::Put { table: Table::Group, key: Key::new(self.scope, order), value }
+    fn put(key: Key, value: Vec<u8>) -> Write {
+        Write::Put { table: Table::Group, key, value }
     }
 
-    fn delete(&self, order: &[u8]) -> Write {
-        Write::Delete { table: Table::Group, key: Key::new(self.scope, order) }
+    fn delete(key: Key) -> Write {
+        Write::Delete { table: Table::Group, key }
     }
 }
 
-/// What a stored key below a record's order is: its head or a piece.
+/// What a stored key is of its record: the head or a piece.
 pub(crate) enum Part {
     Head,
     Piece(u32),
 }
 
 impl Part {
-    pub(crate) fn parse(rest: &[u8]) -> Option<Self> {
-        match rest.split_first()? {
-            (&HEAD, []) => Some(Self::Head),
-            (&PIECE, id) => Some(Self::Piece(u32::from_be_bytes(id.try_into().ok()?))),
+    /// The name of the record, and which part of it lies under this order.
+    pub(crate) fn parse(order: &[u8]) -> Option<(&[u8], Self)> {
+        let (&[ORDER, part], rest) = order.split_first_chunk()? else { return None };
+        match part {
+            HEAD => Some((rest, Self::Head)),
+            PIECE => {
+                let (name, id) = rest.split_last_chunk()?;
+                Some((name, Self::Piece(u32::from_be_bytes(*id))))
+            }
             _ => None,
         }
     }
@@ -319,7 +341,7 @@ mod tests {
     fn load(stored: &BTreeMap<Vec<u8>, Vec<u8>>) -> CutRecord {
         let (mut head, mut pieces) = (None, BTreeMap::new());
         for (order, value) in stored {
-            match Part::parse(&order[1..]).unwrap() {
+            match Part::parse(order).unwrap().1 {
                 Part::Head => head = Some(value.clone()),
                 Part::Piece(id) => {
                     pieces.insert(id, value.clone());
@@ -330,12 +352,36 @@ mod tests {
     }
 
     proptest! {
+        /// E10: no piece is stored under an id that another piece of the record had, so that sealed
+        /// bytes of an older piece can never be taken for it.
+        #[test]
+        fn an_id_belongs_to_one_piece_for_ever(
+            values in prop::collection::vec(prop_oneof![value(), Just(Vec::new())], 1..8),
+        ) {
+            let place = Place { scope: [1; 16], name: vec![9] };
+            let mut all: BTreeMap<u32, Vec<u8>> = BTreeMap::new();
+            let (mut stored, mut record) = (BTreeMap::new(), None::<CutRecord>);
+            for value in &values {
+                let next = CutRecord::new(serialize(value).unwrap(), record.as_ref());
+                let mut writes = Vec::new();
+                next.diff(record.as_ref(), &place, &mut writes);
+                for write in &writes {
+                    let Write::Put { key, value, .. } = write else { continue };
+                    if let Part::Piece(id) = Part::parse(key.order()).unwrap().1 {
+                        prop_assert_eq!(all.insert(id, value.clone()), None, "{}", id);
+                    }
+                }
+                apply(&mut stored, &writes);
+                record = Some(load(&stored));
+            }
+        }
+
         /// Whatever the history of a record: what is stored reads back as its last value, nothing
         /// of an older value stays behind (S4), and a loaded record goes on to write the same
         /// bytes as one that was kept (E3).
         #[test]
         fn stored_pieces_read_back_as_the_last_value(values in prop::collection::vec(value(), 1..6)) {
-            let place = Place { scope: [1; 16], order: vec![9] };
+            let place = Place { scope: [1; 16], name: vec![9] };
             let mut stored = BTreeMap::new();
             let (mut record, mut kept): (Option<CutRecord>, Option<CutRecord>) = (None, None);
             for value in &values {

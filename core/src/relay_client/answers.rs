@@ -6,7 +6,7 @@ use core::time::Duration;
 
 use conclave_proto::{
     Cursor, InboxId, Record, Seq, Topic,
-    relay::{Answer, Failure, PageLimit, Publish, Published, Request, TopicPage},
+    relay::{Answer, Failure, Publish, Published, Request, TopicPage},
 };
 
 use crate::delivery::{PublishOutcome, Refusal, Transmit, TransportError, Uploaded};
@@ -95,18 +95,6 @@ pub fn publish_request(batch: Vec<Transmit>) -> Request {
         write: None,
     });
     Request::Publish(items.collect())
-}
-
-/// A request for pages.
-#[must_use]
-pub const fn fetch_request(after: Vec<(Topic, Cursor)>, limit: PageLimit) -> Request {
-    Request::Fetch { after, limit }
-}
-
-/// A request for heads.
-#[must_use]
-pub const fn heads_request(known: Vec<(Topic, Seq)>) -> Request {
-    Request::Heads(known)
 }
 
 /// What became of `count` envelopes; `None` is a lost answer.

@@ -1,18 +1,11 @@
 //! Storage that anyone can implement. Nothing here knows of groups.
 //!
-//! Implement [`Store`] over whatever you have, run the conformance suite of `conclave-testkit`
-//! over it (`store_conformance!`), and every engine keeps its promises on top of it.
-//! A backend with small transactions is wrapped in `ChunkedStore` (feature `std`, since its
-//! readers wait on a lock while a large batch is being applied).
+//! Implement [`Store`] over whatever you have, run the suite of `conclave-conformance` over it
+//! (`store_conformance!`), and every engine keeps its promises on top of it. A backend with small
+//! limits is wrapped in `ChunkedStore` (crate `conclave-store-chunked`) by the engine.
 
-#[cfg(feature = "std")]
-mod chunked;
-
-use alloc::vec::Vec;
+use alloc::{sync::Arc, vec::Vec};
 use core::ops::ControlFlow;
-
-#[cfg(feature = "std")]
-pub use chunked::ChunkedStore;
 
 /// One table per kind of record.
 ///
@@ -36,11 +29,17 @@ pub enum Table {
     Outbox,
     /// What the application has not read yet.
     Event,
+    /// Data keys of the layer that seals records, wrapped.
+    Keys,
+    /// Whom this person has allowed or blocked.
+    Consent,
+    /// Invitations that are set aside, and what is kept about them.
+    Invitation,
 }
 
 impl Table {
     /// All tables, in key order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::Meta,
         Self::Identity,
         Self::KeyRing,
@@ -49,6 +48,9 @@ impl Table {
         Self::Intent,
         Self::Outbox,
         Self::Event,
+        Self::Keys,
+        Self::Consent,
+        Self::Invitation,
     ];
 
     /// A stable name, for backends that name their tables.
@@ -63,6 +65,9 @@ impl Table {
             Self::Intent => "intent",
             Self::Outbox => "outbox",
             Self::Event => "event",
+            Self::Keys => "keys",
+            Self::Consent => "consent",
+            Self::Invitation => "invitation",
         }
     }
 }
@@ -75,10 +80,11 @@ pub type Scope = [u8; Key::SCOPE_LEN];
 /// No engine writes there, so a layer can refuse such writes and hide what it finds.
 pub const RESERVED_SCOPE: Scope = [0xFF; Key::SCOPE_LEN];
 
-/// `scope ‖ order`.
+/// `scope ‖ order`; the order is a class and what it has of these: a number or an id.
 ///
-/// The scope is what sealing at rest replaces by a keyed hash; the order (a sequence, a page
-/// number: big-endian) stays readable, so a scan inside one scope keeps its order when masked.
+/// An engine builds keys by [`Key::numbered`] and [`Key::named`] only, so that a layer that seals
+/// records knows what it may show: numbers stay readable, and scans keep their order; scopes and ids
+/// are replaced by keyed hashes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(Vec<u8>);
 
@@ -86,9 +92,33 @@ impl Key {
     /// Length of the scope at the front of every key, in bytes.
     pub const SCOPE_LEN: usize = 16;
 
-    /// A key from its two parts.
+    /// First byte of the order of a numbered class is below this; a named one has this bit set.
+    pub const NAMED: u8 = 0x80;
+
+    /// The key of the `n`-th record of a class; scans pass them in the order of their numbers.
+    ///
+    /// # Panics
+    /// If the class is not below [`Key::NAMED`]: classes are constants of a program.
     #[must_use]
-    pub fn new(scope: Scope, order: &[u8]) -> Self {
+    pub fn numbered(scope: Scope, class: u8, n: u64) -> Self {
+        assert!(class < Self::NAMED, "a class is below 128");
+        let [a, b, c, d, e, f, g, h] = n.to_be_bytes();
+        Self::from_parts(scope, &[class, a, b, c, d, e, f, g, h])
+    }
+
+    /// The key of the record of a class with this id, in no order that a caller may rely on.
+    ///
+    /// # Panics
+    /// As for [`Key::numbered`].
+    #[must_use]
+    pub fn named(scope: Scope, class: u8, id: &[u8]) -> Self {
+        assert!(class < Self::NAMED, "a class is below 128");
+        Self::from_parts(scope, &[&[class | Self::NAMED], id].concat())
+    }
+
+    /// A key of any bytes, for layers between the engine and the backend and for their tests.
+    #[must_use]
+    pub fn from_parts(scope: Scope, order: &[u8]) -> Self {
         let mut key = Vec::with_capacity(Self::SCOPE_LEN + order.len());
         key.extend_from_slice(&scope);
         key.extend_from_slice(order);
@@ -97,7 +127,7 @@ impl Key {
 
     /// A key from the bytes that a scan passes; `None` if they are shorter than a scope.
     #[must_use]
-    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+    pub fn from_stored(bytes: &[u8]) -> Option<Self> {
         (bytes.len() >= Self::SCOPE_LEN).then(|| Self(bytes.to_vec()))
     }
 
@@ -105,6 +135,14 @@ impl Key {
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    /// The number of a numbered key in the bytes that a scan passes; `None` for any other key.
+    #[must_use]
+    pub fn number_of(bytes: &[u8]) -> Option<u64> {
+        let (class, n) = bytes.get(Self::SCOPE_LEN..)?.split_first()?;
+        let n = n.try_into().ok().filter(|_| *class < Self::NAMED)?;
+        Some(u64::from_be_bytes(n))
     }
 
     /// The part in front of the order.
@@ -229,7 +267,8 @@ pub enum Direction {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Claim(pub [u8; 16]);
 
-/// What a backend can take. The engine never exceeds it.
+/// What a backend can take. The engine never exceeds it: a store that does not reach
+/// [`STORE_NEEDS`](crate::config::STORE_NEEDS) is opened under a layer that cuts what is larger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoreLimits {
     /// Longest key, scope included, in bytes. At least 64.
@@ -250,6 +289,19 @@ impl StoreLimits {
         batch_writes: usize::MAX,
         batch_bytes: usize::MAX,
     };
+
+    /// The least that a backend may state; less is refused when an engine is opened.
+    pub const FLOOR: Self =
+        Self { key_bytes: 64, value_bytes: 4096, batch_writes: 16, batch_bytes: 16 * 1024 };
+
+    /// Returns whether each limit is at least that of `least`.
+    #[must_use]
+    pub const fn reach(&self, least: &Self) -> bool {
+        self.key_bytes >= least.key_bytes
+            && self.value_bytes >= least.value_bytes
+            && self.batch_writes >= least.batch_writes
+            && self.batch_bytes >= least.batch_bytes
+    }
 
     /// Checks a batch; the first step of every implementation of [`Store::commit`].
     ///
@@ -394,4 +446,68 @@ pub trait Store: Send + Sync + 'static {
 
     /// What the backend takes. Constant while the store is open.
     fn limits(&self) -> StoreLimits;
+}
+
+impl<S: Store + ?Sized> Store for Arc<S> {
+    fn claim(&self, claim: Claim) -> Result<(), StoreError> {
+        (**self).claim(claim)
+    }
+
+    fn commit(&self, claim: Claim, writes: &[Write]) -> Result<(), StoreError> {
+        (**self).commit(claim, writes)
+    }
+
+    fn get(&self, table: Table, key: &Key) -> Result<Option<Vec<u8>>, StoreError> {
+        (**self).get(table, key)
+    }
+
+    fn scan(
+        &self,
+        table: Table,
+        range: Range<'_>,
+        direction: Direction,
+        visit: Visit<'_>,
+    ) -> Result<(), StoreError> {
+        (**self).scan(table, range, direction, visit)
+    }
+
+    fn limits(&self) -> StoreLimits {
+        (**self).limits()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbered_keys_sort_by_class_and_number_and_named_ones_follow() {
+        let key = |class, n| Key::numbered([7; 16], class, n);
+        let keys = [key(0, 0), key(0, 255), key(0, 256), key(1, 0), Key::named([7; 16], 0, b"")];
+        assert!(keys.is_sorted());
+        assert_eq!(keys[2].as_bytes(), [&[7; 16][..], &[0, 0, 0, 0, 0, 0, 0, 1, 0]].concat());
+        assert_eq!(keys[4].order(), [0x80]);
+    }
+
+    #[test]
+    fn only_a_numbered_key_has_a_number() {
+        assert_eq!(Key::number_of(Key::numbered([7; 16], 1, 9).as_bytes()), Some(9));
+        for key in [Key::named([7; 16], 1, &[0; 8]), Key::from_parts([7; 16], &[1, 2])] {
+            assert_eq!(Key::number_of(key.as_bytes()), None);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "below 128")]
+    fn a_class_leaves_room_for_the_form_of_the_key() {
+        let _ = Key::numbered([7; 16], Key::NAMED, 0);
+    }
+
+    /// Layers and backends store the number of a table.
+    #[test]
+    fn tables_keep_their_numbers_and_names() {
+        let names = Table::ALL.map(Table::name);
+        assert!(Table::ALL.iter().enumerate().all(|(number, table)| *table as usize == number));
+        assert_eq!(names[7..], ["event", "keys", "consent", "invitation"]);
+    }
 }

@@ -3,7 +3,7 @@
 use conclave_core::session::{Action, Session, SessionLimits};
 use conclave_proto::{ChainHash, Cursor, Record, Seq, Timestamp};
 
-use crate::kit::{
+use super::kit::{
     START, connected, connected_with, delivered, drain, fetch_of, head, page, record, records,
     topic,
 };

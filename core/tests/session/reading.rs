@@ -6,7 +6,7 @@ use conclave_core::{
 };
 use conclave_proto::{ChainHash, Cursor, Record, Seq};
 
-use crate::kit::{
+use super::kit::{
     START, connected, delivered, drain, fetch_of, head, page, page_of, record, records, topic,
     unavailable,
 };

@@ -9,7 +9,7 @@ use conclave_core::{
 };
 use conclave_proto::{ChainHash, Cursor, GroupId, Record, Seq, Timestamp, Topic};
 
-use crate::kit::{
+use super::kit::{
     HOUR_MS, OWNER, START, at, connected, drain, envelopes, publish_of, settled, subscribes, topic,
     unavailable,
 };

@@ -7,10 +7,9 @@
     clippy::wildcard_enum_match_arm
 )]
 
-#[path = "../kit/mod.rs"]
-mod kit;
 mod pair;
 
+use crate::kit::{NOW, group};
 use conclave_core::{
     link::{
         LinkInfo,
@@ -27,7 +26,6 @@ use conclave_proto::{
     },
 };
 use conclave_relay::{ConnectionLimits, Work};
-use kit::{NOW, group};
 use pair::{Pair, ask, client_hears, default, fetch, heads, hello, number, relay_hello, split};
 
 /// Scenario 57: a client of another version hears which ones there are.

@@ -14,6 +14,7 @@ use std::{
 };
 
 use children::{Children, ENGINES, RELAY};
+use conclave_proto::identity::hex;
 use conclave_quic::ServerCertificate;
 use conclave_testkit::dice::Dice;
 use ledger::Ledger;
@@ -150,10 +151,6 @@ fn orders() -> tokio::sync::mpsc::UnboundedReceiver<String> {
         std::process::exit(0);
     });
     orders
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn unhex(text: &str) -> Vec<u8> {

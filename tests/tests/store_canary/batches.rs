@@ -6,8 +6,8 @@ use conclave_core::store::{Key, Scope, Store, StoreError, Table, Write};
 use conclave_store_memory::MemoryStore;
 use conclave_testkit::conformance::store::{batches, model};
 
-use crate::broken::{Broken, Commit, committing, healthy, rewriting};
-use crate::must_catch;
+use super::broken::{Broken, Commit, committing, healthy, rewriting};
+use super::must_catch;
 
 #[test]
 fn a_torn_batch_is_caught() {
@@ -134,6 +134,6 @@ fn keys_with_prefix(store: &MemoryStore, table: Table, prefix: &[u8]) -> Vec<Wri
     let records = store.digest_input().into_iter();
     records
         .filter(|(other, key, _)| *other == table && key.starts_with(prefix))
-        .filter_map(|(table, key, _)| Some(Write::Delete { table, key: Key::from_bytes(&key)? }))
+        .filter_map(|(table, key, _)| Some(Write::Delete { table, key: Key::from_stored(&key)? }))
         .collect()
 }

@@ -6,8 +6,8 @@ use conclave_core::store::{Key, Store, StoreError, Table, Write};
 use conclave_store_memory::MemoryStore;
 use conclave_testkit::conformance::store::{fences, sharing};
 
-use crate::broken::{Broken, Commit, Get, SetClaim, committing, healthy};
-use crate::must_catch;
+use super::broken::{Broken, Commit, Get, SetClaim, committing, healthy};
+use super::must_catch;
 
 #[test]
 fn a_store_that_anyone_may_write_to_unclaimed_is_caught() {
@@ -79,7 +79,7 @@ fn a_claim_that_cannot_be_repeated_is_caught() {
 fn a_claim_that_is_a_record_is_caught() {
     let record: SetClaim = |store, claim| {
         store.inner.claim(claim)?;
-        let (table, key) = (Table::Meta, Key::new([0; 16], b"claim"));
+        let (table, key) = (Table::Meta, Key::from_parts([0; 16], b"claim"));
         store.inner.commit(claim, &[Write::Put { table, key, value: claim.0.to_vec() }])
     };
     let make = || Broken { claim: record, ..healthy() };

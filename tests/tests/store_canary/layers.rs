@@ -9,7 +9,7 @@ use conclave_store_memory::MemoryStore;
 use conclave_testkit::conformance::store::{faults, reopening};
 use conclave_testkit::faulty_store::Faulty;
 
-use crate::must_catch;
+use super::must_catch;
 
 #[test]
 fn a_store_that_forgets_when_closed_is_caught() {

@@ -4,8 +4,8 @@ use conclave_core::store::{Store, StoreError, StoreLimits};
 use conclave_store_memory::MemoryStore;
 use conclave_testkit::conformance::store::limits;
 
-use crate::broken::{Broken, Commit, FLOOR, committing, healthy};
-use crate::must_catch;
+use super::broken::{Broken, Commit, FLOOR, committing, healthy};
+use super::must_catch;
 
 #[test]
 fn limits_below_the_floor_are_caught() {

@@ -12,7 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use conclave_testkit::conformance::store as suite;
 
-use crate::broken::{healthy, rewriting};
+use broken::{healthy, rewriting};
 
 #[test]
 fn a_healthy_store_is_not_caught() {

@@ -5,8 +5,8 @@ use std::ops::ControlFlow;
 use conclave_core::store::{Direction, Key, Range, Store, StoreError};
 use conclave_testkit::conformance::store::scans;
 
-use crate::broken::{Commit, Scan, committing, scanning};
-use crate::must_catch;
+use super::broken::{Commit, Scan, committing, scanning};
+use super::must_catch;
 
 #[test]
 fn a_scan_that_only_goes_forward_is_caught() {

@@ -13,7 +13,7 @@ const ALLOWED: [&str; 7] =
 /// Weak copyleft by file, for these alone.
 const EXCEPTIONS: [(&str, &str); 2] = [("hpke-rs", "MPL-2.0"), ("hpke-rs-crypto", "MPL-2.0")];
 /// Members that are for measuring and testing: what only they depend on is not the product.
-const NOT_PRODUCT: [&str; 2] = ["conclave-testkit", "conclave-benches"];
+const NOT_PRODUCT: [&str; 3] = ["conclave-conformance", "conclave-testkit", "conclave-benches"];
 
 #[test]
 fn every_dependency_has_an_allowed_licence() {
@@ -60,6 +60,32 @@ fn the_product_has_one_version_of_each_library_it_names() {
         .collect();
     assert!(named.contains("openmls"), "the product names its libraries: {named:?}");
     assert_eq!(twice, Vec::new(), "two versions of one library");
+}
+
+/// E5, E6: who implements a trait tests it without the relay, the MLS library, the test kit and what
+/// these bring; features that other members of the workspace switch on do not count.
+#[test]
+fn the_conformance_suites_bring_only_the_inner_rings_and_memory() {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["tree", "--offline", "--locked", "--edges", "normal,build", "--prefix", "none"]);
+    cargo.args(["--format", "{p} {f}", "--package", "conclave-conformance"]);
+    let output = cargo.current_dir(super::root()).output().expect("cargo runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let tree = String::from_utf8_lossy(&output.stdout).into_owned();
+    let names: BTreeSet<&str> =
+        tree.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    let ours: Vec<&str> =
+        names.iter().copied().filter(|name| name.starts_with("conclave")).collect();
+    let allowed =
+        ["conclave-conformance", "conclave-core", "conclave-proto", "conclave-store-memory"];
+    assert_eq!(ours, allowed);
+    let foreign: Vec<&str> = ["openmls", "proptest", "redb", "tokio", "quinn"]
+        .into_iter()
+        .filter(|name| names.contains(name))
+        .collect();
+    assert_eq!(foreign, Vec::<&str>::new());
+    let core = tree.lines().find(|line| line.starts_with("conclave-core "));
+    assert!(!core.expect("it is in the tree").contains("internals"));
 }
 
 /// Libraries of which an older version is inside of another library and of nothing else: `ring`,

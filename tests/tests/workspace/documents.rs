@@ -84,7 +84,7 @@ fn every_test_that_names_an_id_is_in_the_security_table() {
     if bless {
         fs::write(root().join(SECURITY), lines.join("\n") + "\n").expect("the table is written");
     } else {
-        let help = "to add them: CONCLAVE_BLESS=1 cargo test -p conclave-testkit --test workspace";
+        let help = "to add them: CONCLAVE_BLESS=1 cargo test -p conclave-testkit workspace";
         assert_eq!(missing, Vec::<String>::new(), "{help}");
     }
 }

@@ -51,6 +51,22 @@ fn only_the_mls_module_names_the_mls_library() {
     assert_eq!(outside.map(|(path, _)| path).collect::<Vec<_>>(), Vec::<String>::new());
 }
 
+/// S18: keys have numbers that may be seen and ids that a sealing layer hides; only layers between the
+/// engine and a backend, and tests, build keys of other bytes.
+#[test]
+fn engines_build_numbered_and_named_keys_only() {
+    let raw = ["Key::from_parts", "Key::from_stored"];
+    let mut found = Vec::new();
+    for (path, code) in product_code(&["core/src", "actors", "relay", "cli", "adapters"]) {
+        let is_a_layer =
+            ["core/src/store/", "adapters/chunked/"].iter().any(|it| path.starts_with(it));
+        for word in raw.iter().filter(|word| !is_a_layer && code.contains(**word)) {
+            found.push(format!("{path} uses {word}"));
+        }
+    }
+    assert_eq!(found, Vec::<String>::new());
+}
+
 #[test]
 fn core_and_proto_forbid_unsafe_code() {
     for path in ["core/src/lib.rs", "proto/src/lib.rs"] {
@@ -77,6 +93,29 @@ fn no_file_names_the_machine_it_was_made_on() {
         }
     }
     assert_eq!(found, Vec::<String>::new());
+}
+
+/// A file of tests that no program has as a module would never run.
+#[test]
+fn every_file_of_integration_tests_belongs_to_a_program() {
+    let mut found = Vec::new();
+    let all = files("");
+    let programs = all.iter().filter(|(path, _)| path.ends_with("tests/main.rs"));
+    for (program, modules) in programs {
+        let folder = program.strip_suffix("main.rs").unwrap_or_default();
+        let package = folder.strip_suffix("tests/").unwrap_or_default();
+        let manifest = document(&format!("{package}Cargo.toml"));
+        for (path, _) in all.iter().filter(|(path, _)| path != program) {
+            let Some(name) = path.strip_prefix(folder) else { continue };
+            let Some(module) = name.split(['/', '.']).next() else { continue };
+            let is_module = modules.contains(&format!("\nmod {module};\n"));
+            let is_program = manifest.contains(&format!("\"tests/{module}/main.rs\""));
+            if name.ends_with(".rs") && !is_module && !is_program {
+                found.push(path);
+            }
+        }
+    }
+    assert_eq!(found, Vec::<&String>::new());
 }
 
 /// The sources below some folders without comments, string literals and tests.

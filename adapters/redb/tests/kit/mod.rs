@@ -116,7 +116,7 @@ pub(crate) fn picture(store: &impl Store) -> Result<Picture, StoreError> {
 }
 
 pub(crate) fn put(table: Table, scope: u8, order: &[u8], value: Vec<u8>) -> Write {
-    Write::Put { table, key: Key::new([scope; 16], order), value }
+    Write::Put { table, key: Key::from_parts([scope; 16], order), value }
 }
 
 pub(crate) fn refusal(path: &Path) -> OpenError {

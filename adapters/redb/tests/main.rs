@@ -1,0 +1,9 @@
+//! The integration tests of this crate, as one program: linking is most of what a test program costs.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod conformance;
+mod faults;
+mod killed;
+mod kit;
+mod opening;
+mod two_processes;

@@ -1,0 +1,8 @@
+//! The integration tests of this crate, as one program: linking is most of what a test program costs.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod channel;
+#[path = "session/main.rs"]
+mod session;
+mod session_model;
+mod stored_events;
