@@ -4,9 +4,10 @@ use conclave_core::store::StoreError;
 use conclave_proto::GroupId;
 
 use crate::{
+    device::awake,
     faulty_store::Fault,
     sim_relay::Lie,
-    world::{World, is_member},
+    world::{OddAnswer, World, is_member},
 };
 
 /// How rough the network and the disks are, in percent of steps.
@@ -20,13 +21,29 @@ pub struct Weather {
     pub crashes: usize,
     /// Time jumps by minutes to days.
     pub jumps: usize,
+    /// An actor panics in the middle of an input.
+    pub panics: usize,
+    /// Answers of the relay come late, twice or never.
+    pub odd_answers: usize,
+    /// Whether groups leave the memory after two seconds without work.
+    pub naps: bool,
 }
 
 impl Weather {
     /// Nothing goes wrong but timing.
-    pub const CALM: Self = Self { lies: 0, store_faults: 0, crashes: 0, jumps: 0 };
-    /// Everything goes wrong now and then.
-    pub const ROUGH: Self = Self { lies: 10, store_faults: 3, crashes: 3, jumps: 2 };
+    pub const CALM: Self = Self {
+        lies: 0,
+        store_faults: 0,
+        crashes: 0,
+        jumps: 0,
+        panics: 0,
+        odd_answers: 0,
+        naps: false,
+    };
+    /// Network, disks and processes go wrong now and then.
+    pub const ROUGH: Self = Self { lies: 10, store_faults: 3, crashes: 3, jumps: 2, ..Self::CALM };
+    /// So do the engines themselves, and groups come and go in memory.
+    pub const WILD: Self = Self { panics: 5, odd_answers: 5, naps: true, ..Self::ROUGH };
 }
 
 /// Random operations on one group of a world.
@@ -43,6 +60,12 @@ impl Chaos {
     /// A group of the first device, which everybody else is still to be added to.
     pub fn new(world: &mut World, weather: Weather) -> Self {
         let group = world.create_group(0);
+        if weather.naps {
+            for device in &mut world.devices {
+                device.engine_limits.idle_ms = 2_000;
+                device.crash();
+            }
+        }
         Self { group, weather, sent: 0 }
     }
 
@@ -81,6 +104,14 @@ impl Chaos {
             let faults = [Fault::Refuse(StoreError::Unavailable), Fault::LoseAnswer];
             let fault = faults[world.dice.below(2)].clone();
             world.devices[device].fail_next_commit(fault);
+        }
+        if world.dice.chance(weather.panics) {
+            let draws = 1 + u32::try_from(world.dice.below(6)).unwrap_or_default();
+            world.devices[device].fuse.set(draws);
+        }
+        if world.dice.chance(weather.odd_answers) {
+            let odd = [OddAnswer::Late, OddAnswer::Twice, OddAnswer::Never];
+            world.odd_answers.push_back(odd[world.dice.below(3)]);
         }
         if world.dice.chance(weather.lies) {
             let lies = [
@@ -140,7 +171,14 @@ pub fn calm_down(world: &mut World, group: GroupId) {
     for device in &mut world.devices {
         device.store.disarm();
         device.crash_after_commit = false;
+        device.fuse.set(0);
+        // From here on all groups are to be looked at.
+        if device.engine_limits.idle_ms != awake().idle_ms {
+            device.engine_limits.idle_ms = awake().idle_ms;
+            device.crash();
+        }
     }
+    world.odd_answers.clear();
     world.relay.lie([]);
     for _ in 0..3 {
         world.settle();

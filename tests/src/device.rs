@@ -16,8 +16,8 @@ use std::{
 use conclave_core::{
     config::Limits,
     engine::{
-        ActorId, Answer, CallAnswer, DeliveryCall, Effect, Engine, EngineLimits, EngineState,
-        Error, GroupMessage, GroupView, Message, ReplyToken, Request, SessionMessage,
+        ActorId, Answer, CallAnswer, DeliveryCall, Effect, Ended, Engine, EngineLimits,
+        EngineState, Error, GroupMessage, GroupView, Message, ReplyToken, Request, SessionMessage,
         StoredInstallation, Subscription, Token,
     },
     entropy::Entropy,
@@ -106,7 +106,27 @@ pub struct Device<S = MemoryStore> {
     openings: u64,
     /// Actor inputs handled and write sets stored since the beginning.
     pub steps: u64,
+    /// What happened, a line for each input and effect, if it is wanted.
+    pub trace: Option<Vec<String>>,
+    /// What an application sees of the engine, if it has one.
+    pub(crate) front: Option<Arc<conclave::Front>>,
+    /// Who signs for registrations that are under way.
+    pub(crate) signers: Signers,
 }
+
+/// Accounts, by the registrations that they sign for.
+#[derive(Default)]
+pub(crate) struct Signers(pub(crate) BTreeMap<ReplyToken, Arc<dyn conclave::AccountSigner>>);
+
+impl std::fmt::Debug for Signers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Signers({})", self.0.len())
+    }
+}
+
+/// Requests of the world itself have these numbers and greater ones; those of applications are
+/// below.
+const OWN_REPLIES: u64 = 1 << 32;
 
 /// What may run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,6 +179,11 @@ impl Device {
         self.wishes.clear();
         self.outgoing = Outgoing::default();
         self.answers.clear();
+        self.signers.0.clear();
+        if let Some(front) = self.front.take() {
+            front.end(Ended::ShutDown);
+            front.close();
+        }
         self.crash_after_commit = false;
         self.wake_groups();
     }
@@ -226,11 +251,14 @@ impl Device {
             handed_in: VecDeque::new(),
             wishes: VecDeque::new(),
             answers: BTreeMap::new(),
-            replies: 0,
+            replies: OWN_REPLIES,
             dice: Dice::new(seed.wrapping_mul(1_000_003).wrapping_add(index as u64)),
             world_seed: seed,
             openings: 0,
             steps: 0,
+            trace: None,
+            front: None,
+            signers: Signers::default(),
         }
     }
 
@@ -289,6 +317,7 @@ impl Device {
         self.fuse.light();
         let handled = catch_unwind(AssertUnwindSafe(|| engine.run(actor, now, store)));
         self.fuse.put_out();
+        self.note(|| format!("{actor:?} at {}", now.0));
         if let Err(panic) = handled {
             if !self.fuse.has_burnt() {
                 std::panic::resume_unwind(panic);
@@ -296,7 +325,15 @@ impl Device {
             self.engine.recover(actor);
         }
         while let Some((from, effect)) = self.engine.poll() {
+            self.note(|| format!("    {effect:?}"));
             self.carry_out(from, effect);
+        }
+    }
+
+    fn note(&mut self, line: impl FnOnce() -> String) {
+        let index = self.index;
+        if let Some(trace) = &mut self.trace {
+            trace.push(format!("device {index}: {}", line()));
         }
     }
 
@@ -304,23 +341,51 @@ impl Device {
         match effect {
             Effect::Commit { token, set } => self.handed_in.push_back((from, token, set)),
             Effect::Call { token, call } => self.wishes.push_back(Wish::Call(from, token, call)),
-            Effect::Sign { token, of, text } => {
-                self.wishes.push_back(Wish::Sign(from, token, of, text));
-            }
+            Effect::Sign { token, of, text } => match self.signers.0.get(&of) {
+                Some(signer) => {
+                    let answer = crate::simulation::sign(&**signer, &text);
+                    self.engine.answered(from, token, answer);
+                }
+                None => self.wishes.push_back(Wish::Sign(from, token, of, text)),
+            },
             Effect::Subscribe(number) => self.wishes.push_back(Wish::Subscribe(number)),
             Effect::Watch(change) => self.wishes.push_back(Wish::Watch(change)),
             Effect::Tell(message) => self.engine.tell(message),
+            Effect::Reply { to, answer } if to.0 < OWN_REPLIES => {
+                self.signers.0.remove(&to);
+                if let Some(front) = &self.front {
+                    front.answer(to, answer);
+                }
+            }
             Effect::Reply { to, answer } => {
                 let before = self.answers.insert(to, answer);
                 assert!(before.is_none(), "{to:?} is answered twice");
             }
             Effect::Show(view) => {
                 self.note_membership(&view);
+                if let Some(front) = &self.front {
+                    front.show(Arc::clone(&view));
+                }
                 self.views.insert(view.id, view);
             }
-            Effect::Hide(group) => drop(self.views.remove(&group)),
-            Effect::Relay(relay) => self.state.relay = relay,
-            Effect::StoreTrouble(error) => self.state.store = Some(error),
+            Effect::Hide(group) => {
+                self.views.remove(&group);
+                if let Some(front) = &self.front {
+                    front.hide(group);
+                }
+            }
+            Effect::Relay(relay) => {
+                if let Some(front) = &self.front {
+                    front.set_relay(relay.clone());
+                }
+                self.state.relay = relay;
+            }
+            Effect::StoreTrouble(error) => {
+                if let Some(front) = &self.front {
+                    front.set_store_trouble(error.clone());
+                }
+                self.state.store = Some(error);
+            }
         }
     }
 
@@ -331,6 +396,7 @@ impl Device {
         let (of, sets): (Vec<_>, Vec<_>) =
             taken.into_iter().map(|(actor, token, set)| ((actor, token), set)).unzip();
         let results = self.committer.commit(&self.store, sets);
+        self.note(|| format!("writer: {of:?} {results:?}"));
         if self.crash_after_commit {
             return self.crash();
         }
@@ -341,12 +407,26 @@ impl Device {
             if let Some(range) = result.as_ref().ok().and_then(|proof| proof.events()) {
                 self.events.stored(range);
                 self.events.handled(range);
+                if let Some(front) = &self.front {
+                    // What applications see is read between steps only.
+                    front.note_commit(&result);
+                    drop(front.events_handled(range));
+                }
             }
             if let Some(ended) = self.state.note_commit(&result) {
                 self.state.ended = Some(ended);
                 self.engine.stop(ended);
             }
             self.engine.stored(actor, token, result);
+        }
+    }
+
+    /// Erases events up to a position.
+    pub fn forget_events(&mut self, upto: EventCursor) {
+        let sets = self.events.erase(upto);
+        self.committer.commit(&self.store, sets);
+        if let Some(front) = &self.front {
+            drop(front.erase_events(upto));
         }
     }
 

@@ -38,6 +38,7 @@ pub mod fuzz_relay;
 pub mod net;
 pub mod rogue;
 pub mod sim_relay;
+pub mod simulation;
 pub mod wire;
 pub mod world;
 
@@ -55,3 +56,8 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/testing.md")]
 struct Testing;
+
+/// And those of the guide to simulations of applications.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/testing-your-application.md")]
+struct TestingApplications;

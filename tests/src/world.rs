@@ -6,13 +6,14 @@
 //! [`World::check`] then holds the world to what the engine promises.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
 use conclave_core::{
     engine::{
         ActorId, Answer, CallAnswer, DeliveryCall, GroupRequest, InstallationRequest, Request,
+        Token,
     },
     event::{Event, Rejection},
     group::{Candidate, Group, GroupConfig, Standing, StoredMessage},
@@ -64,7 +65,22 @@ pub struct World {
     pub devices: Vec<Device>,
     /// What was sent, by whom, and where: every message of a device that stays a member arrives.
     pub sent: Vec<(usize, GroupId, MessageId)>,
+    /// What becomes of the next answers of the relay, one each; then they are as they should be.
+    pub odd_answers: VecDeque<OddAnswer>,
+    /// Answers that come late: to be given when time has passed.
+    late: Vec<(usize, ActorId, Token, CallAnswer)>,
     keys: u64,
+}
+
+/// What becomes of an answer on its way from the relay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OddAnswer {
+    /// It comes when time has passed.
+    Late,
+    /// It comes twice.
+    Twice,
+    /// It does not come.
+    Never,
 }
 
 impl World {
@@ -79,6 +95,8 @@ impl World {
             people: Vec::new(),
             devices: Vec::new(),
             sent: Vec::new(),
+            odd_answers: VecDeque::new(),
+            late: Vec::new(),
             keys: 0,
         }
     }
@@ -336,7 +354,16 @@ impl World {
         let heard = device.hear_of(|topic| relay.head(index, topic).seq);
         device.sort_wishes();
         let Some((actor, token, call)) = device.outgoing.calls.pop_front() else { return heard };
-        device.answer(actor, token, answer_of(relay, index, call, limit, overlap));
+        let answer = answer_of(relay, index, call, limit, overlap);
+        match self.odd_answers.pop_front() {
+            None => device.answer(actor, token, answer),
+            Some(OddAnswer::Late) => self.late.push((index, actor, token, answer)),
+            Some(OddAnswer::Twice) => {
+                device.answer(actor, token, answer.clone());
+                device.answer(actor, token, answer);
+            }
+            Some(OddAnswer::Never) => {}
+        }
         device.sort_wishes();
         true
     }
@@ -367,6 +394,11 @@ impl World {
     pub fn pass(&mut self, ms: u64) {
         self.now = self.now.plus_ms(ms);
         let now = self.now;
+        for (device, actor, token, answer) in std::mem::take(&mut self.late) {
+            if let Some(device) = self.devices.get_mut(device) {
+                device.answer(actor, token, answer);
+            }
+        }
         for device in &mut self.devices {
             device.now = now;
             device.sort_wishes();

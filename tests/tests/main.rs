@@ -15,6 +15,7 @@ mod scenarios_members;
 mod scenarios_order;
 mod scenarios_races;
 mod scenarios_relay;
+mod simulation;
 mod store;
 #[path = "store_canary/main.rs"]
 mod store_canary;
