@@ -6,6 +6,7 @@ mod engine;
 mod ledger;
 mod people;
 mod relay;
+mod reporting;
 
 use std::{
     fs,

@@ -7,26 +7,19 @@ use std::{
     time::Duration,
 };
 
-use conclave_proto::{Seq, Topic};
 use conclave_quic::{ListenError, Listener};
-use conclave_relay::{Append, Founding, Host, HostLimits, Logs, RelayLimits, RelayStore, Service};
+use conclave_relay::{Founding, Host, HostLimits, Logs, RelayLimits, RelayStore, Service};
 
-use crate::{certificate, children::ENGINES, orders, people::Person, say};
+use crate::{certificate, orders, say};
 
 pub(crate) const LOGS: &str = "relay";
 
-/// Makes the relay's logs, with the identities of everybody in them.
+/// Creates the relay's logs.
 pub(crate) fn found(folder: &Path) {
     let mut founding = [0; 48];
     getrandom::fill(&mut founding).unwrap();
     let founding = Founding::from_random(&founding);
-    let limits = RelayLimits::default();
-    let logs = Logs::create_or_open(folder.join(LOGS), &founding, limits).unwrap();
-    for person in (0..ENGINES).map(Person::new) {
-        let topic = Topic::Identity(person.installation.inbox());
-        let append = Append::new(topic, person.log[0].clone()).expecting(Seq(0));
-        logs.append(vec![append]).remove(0).unwrap();
-    }
+    drop(Logs::create_or_open(folder.join(LOGS), &founding, RelayLimits::default()).unwrap());
 }
 
 /// Serves until it is killed.
