@@ -211,11 +211,11 @@ impl Engine {
         let is_publish = |input: &Input<_, SessionMessage>| {
             matches!(input, Input::Told(SessionMessage::Publish(..)))
         };
-        let taken = self.session.take_if(is_publish).into_iter().flat_map(|input| match input {
-            Input::Told(SessionMessage::Publish(_, transmits)) => transmits,
-            _ => Vec::new(),
+        let taken = self.session.take_if(is_publish).into_iter().filter_map(|input| {
+            let Input::Told(SessionMessage::Publish(_, transmits)) = input else { return None };
+            Some(transmits)
         });
-        taken.collect()
+        taken.flatten().collect()
     }
 
     /// Gives an actor a message, as another actor would.

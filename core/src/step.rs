@@ -181,8 +181,7 @@ impl<T> Step<T> {
 
     /// A step that begins a membership: once it is stored, the committer refuses the steps of all
     /// values of that group that were loaded before.
-    #[cfg(feature = "std")]
-    pub(crate) fn superseding(mut self, joined: Lineage) -> Self {
+    pub fn superseding(mut self, joined: Lineage) -> Self {
         self.set.supersedes = Some(joined);
         self
     }
@@ -198,6 +197,7 @@ impl<T> Step<T> {
     ///
     /// # Errors
     /// The step itself.
+    #[allow(clippy::result_large_err, reason = "the step is moved on at once")]
     pub fn into_idle(self) -> Result<T, Self> {
         if self.is_idle() { Ok(self.pending.reply) } else { Err(self) }
     }

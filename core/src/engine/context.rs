@@ -1,7 +1,7 @@
 //! What the actors of one engine share.
 
 use std::sync::{
-    Arc, OnceLock,
+    Arc, PoisonError, RwLock,
     atomic::{AtomicU64, Ordering},
 };
 
@@ -17,25 +17,26 @@ pub struct Context {
     pub limits: EngineLimits,
     entropy: Entropy,
     numbers: AtomicU64,
-    installation: OnceLock<Arc<Installation>>,
+    installation: RwLock<Option<Arc<Installation>>>,
 }
 
 impl Context {
     /// The context of one opening of an engine.
     #[must_use]
     pub const fn new(limits: EngineLimits, entropy: Entropy) -> Self {
-        Self { limits, entropy, numbers: AtomicU64::new(0), installation: OnceLock::new() }
+        Self { limits, entropy, numbers: AtomicU64::new(0), installation: RwLock::new(None) }
     }
 
     /// The installation; `None` before it is registered.
     #[must_use]
-    pub fn installation(&self) -> Option<&Arc<Installation>> {
-        self.installation.get()
+    pub fn installation(&self) -> Option<Arc<Installation>> {
+        self.installation.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The installation is registered. A second one is ignored: it is the same.
+    /// The installation is registered.
     pub(super) fn set_installation(&self, installation: Arc<Installation>) {
-        drop(self.installation.set(installation));
+        let mut known = self.installation.write().unwrap_or_else(PoisonError::into_inner);
+        *known = Some(installation);
     }
 
     /// A number that was not given before: of a load, or of something that is waited for.

@@ -134,7 +134,7 @@ impl GroupActor {
                 self.used = Some(turn.now);
                 self.answered(turn, token, answer);
             }
-            input => match &mut self.life {
+            input @ (Input::Asked { .. } | Input::Told(_) | Input::Due) => match &mut self.life {
                 Life::Over(ended) => {
                     if let Input::Asked { reply, .. } = input {
                         let answer = Err(Error::from(*ended));

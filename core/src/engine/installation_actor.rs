@@ -52,7 +52,7 @@ struct LookUp {
 enum Then {
     /// The registration goes on.
     Registered(Pending<()>),
-    Founded(ReplyToken, Pending<Group>),
+    Founded(ReplyToken, Box<Pending<Group>>),
 }
 
 impl InstallationActor {

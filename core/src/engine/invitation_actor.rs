@@ -56,7 +56,7 @@ enum Ring {
 enum Then {
     Nothing(Pending<()>),
     /// A ring that was just made.
-    Made(Pending<KeyRing>),
+    Made(Box<Pending<KeyRing>>),
     /// A Welcome was shown to the ring, see [`welcomes`].
     Shown(Pending<WelcomeOutcome>),
 }
@@ -168,7 +168,7 @@ impl InvitationActor {
 
     /// Loads the ring, or makes it.
     fn load(&mut self, turn: Turn<'_>) -> bool {
-        let Some(installation) = self.context.installation().cloned() else {
+        let Some(installation) = self.context.installation() else {
             self.ring = Ring::Closed;
             return false;
         };
@@ -189,7 +189,7 @@ impl InvitationActor {
         let load = self.context.next_number();
         let entropy = self.context.child("ring", &[], load);
         match KeyRing::create(turn.now, installation, limits, entropy, load) {
-            Ok(step) => self.store(step, Then::Made),
+            Ok(step) => self.store(step, |pending| Then::Made(Box::new(pending))),
             // Without randomness; it is tried again.
             Err(_) => self.ring = self.later(turn.now),
         }

@@ -35,7 +35,7 @@ pub struct SessionActor {
     /// Questions of the invitations.
     look_ups: BTreeMap<LookUpId, Token>,
     /// The invitations wait until this group is read.
-    awaited: Option<GroupId>,
+    waited_for: Option<GroupId>,
     invitable: bool,
     syncs: Vec<ReplyToken>,
     caught_up: bool,
@@ -72,7 +72,7 @@ impl SessionActor {
             state: State::Waiting,
             subscription: None,
             look_ups: BTreeMap::new(),
-            awaited: None,
+            waited_for: None,
             invitable: false,
             syncs: Vec::new(),
             caught_up: false,
@@ -128,7 +128,7 @@ impl SessionActor {
             SessionMessage::LookUp(LookUp { token, topic, after, count }) => {
                 self.look_ups.insert(self.session.look_up(topic, after, count), token);
             }
-            SessionMessage::AwaitGroup(group) => self.awaited = Some(group),
+            SessionMessage::AwaitGroup(group) => self.waited_for = Some(group),
             SessionMessage::Watch(group, cursor) => {
                 self.session.watch(Topic::Group(group), cursor);
                 self.catch_up(now);
@@ -292,7 +292,7 @@ impl SessionActor {
                 self.act(now, action);
             }
         }
-        self.tell_awaited();
+        self.tell_waiting();
         self.tell_held_outcomes(now);
         if self.caught_up && self.session.is_read() && self.invitable {
             for reply in std::mem::take(&mut self.syncs) {
@@ -362,11 +362,11 @@ impl SessionActor {
     }
 
     /// Whoever waits for a group hears when nothing more of it is to be read.
-    fn tell_awaited(&mut self) {
-        if let Some(group) = self.awaited
+    fn tell_waiting(&mut self) {
+        if let Some(group) = self.waited_for
             && self.session.has_read(&Topic::Group(group))
         {
-            self.awaited = None;
+            self.waited_for = None;
             self.tell_invitations(InvitationMessage::GroupRead(group));
         }
     }

@@ -102,7 +102,9 @@ impl Device {
                 Wish::Call(actor, token, call) if actor == of => {
                     self.outgoing.calls.push_back((actor, token, call));
                 }
-                other => others.push_back(other),
+                other @ (Wish::Subscribe(_) | Wish::Watch(_) | Wish::Call(..) | Wish::Sign(..)) => {
+                    others.push_back(other)
+                }
             }
         }
         self.wishes = others;

@@ -63,7 +63,7 @@ impl GroupActor {
 
     fn load(&self, turn: Turn<'_>) -> Result<Group, Error> {
         let records = GroupRecords::read(turn.store, self.id)?.ok_or(Error::UnknownGroup)?;
-        let installation = self.context.installation().cloned().ok_or(Error::NotRegistered)?;
+        let installation = self.context.installation().ok_or(Error::NotRegistered)?;
         let load = self.context.next_number();
         let entropy = self.context.child("group", &self.id.0, load);
         let limits = self.context.limits.core;

@@ -46,7 +46,9 @@ impl InstallationActor {
                 match self.create(turn, founding) {
                     Ok(step) => {
                         let listed = index::put(step.reply().id());
-                        self.store(step, Some(listed), |pending| Then::Founded(reply, pending));
+                        self.store(step, Some(listed), |pending| {
+                            Then::Founded(reply, Box::new(pending))
+                        });
                     }
                     Err(error) => self.reply(reply, Err(error)),
                 }
@@ -56,7 +58,7 @@ impl InstallationActor {
     }
 
     fn create(&self, turn: Turn<'_>, founding: Founding) -> Result<Step<Group>, Error> {
-        let installation = self.context.installation().cloned().ok_or(Error::NotRegistered)?;
+        let installation = self.context.installation().ok_or(Error::NotRegistered)?;
         let inbox = installation.inbox();
         let log = founding.reader.into_log();
         let identity = read_log(inbox, None, log.iter().map(|record| record.payload.as_slice()));

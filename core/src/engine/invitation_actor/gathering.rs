@@ -15,7 +15,7 @@ pub(super) struct Gathering {
     body: Answer,
     log: Answer,
     /// Where the group stood when it was waited for.
-    awaited_at: Option<Cursor>,
+    waited_at: Option<Cursor>,
 }
 
 #[derive(Debug)]
@@ -36,17 +36,17 @@ impl Gathering {
         ];
         let [commit, body, log] =
             questions.each_ref().map(|question| Answer { asked: question.token, records: None });
-        (Self { invitation, commit, body, log, awaited_at: None }, questions)
+        (Self { invitation, commit, body, log, waited_at: None }, questions)
     }
 
     /// Where the group stood when it was waited for, if it was.
-    pub(super) const fn was_awaited_at(&self) -> Option<Cursor> {
-        self.awaited_at
+    pub(super) const fn waited_before(&self) -> Option<Cursor> {
+        self.waited_at
     }
 
     /// The same, after the group was waited for where it stood.
-    pub(super) fn awaited_at(self, stood: Cursor) -> Self {
-        Self { awaited_at: Some(stood), ..self }
+    pub(super) fn waited_at(self, stood: Cursor) -> Self {
+        Self { waited_at: Some(stood), ..self }
     }
 
     /// Takes an answer.

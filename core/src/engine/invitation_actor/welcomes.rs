@@ -32,9 +32,9 @@ pub(super) enum Look {
     /// It is to be shown to the ring for the first time.
     First,
     /// What it names is looked up, or is there.
-    Gathering(Gathering),
+    Gathering(Box<Gathering>),
     /// The group that it is for is held and is to be read up to it first.
-    Awaiting(Gathering, Cursor),
+    Awaiting(Box<Gathering>, Cursor),
     /// A step over it is with the writer.
     Storing,
 }
@@ -83,7 +83,7 @@ impl InvitationActor {
         match step.into_idle() {
             Ok(WelcomeOutcome::Needs(invitation)) => {
                 let (gathering, questions) = Gathering::begin(invitation, &self.context);
-                self.set_look(Look::Gathering(gathering));
+                self.set_look(Look::Gathering(Box::new(gathering)));
                 for question in questions {
                     self.tell_session(SessionMessage::LookUp(question));
                 }
@@ -117,7 +117,7 @@ impl InvitationActor {
         match step.into_idle() {
             // Nothing is missing but that the group is read: that is in this engine's own hands.
             Ok(WelcomeOutcome::Waiting(_)) if is_complete => {
-                self.await_group(group, held.map_or(Cursor::START, |held| held.cursor));
+                self.wait_for_group(group, held.map_or(Cursor::START, |held| held.cursor));
             }
             Ok(outcome) => self.shown(outcome),
             Err(step) => {
@@ -140,10 +140,10 @@ impl InvitationActor {
 
     /// Waits until the group is read; if it stands where it stood when that was asked before, it
     /// cannot go on, and the Welcome waits like one whose body is missing.
-    fn await_group(&mut self, group: GroupId, stands: Cursor) {
+    fn wait_for_group(&mut self, group: GroupId, stands: Cursor) {
         let Reading::Records { look, .. } = &mut self.reading else { return };
         match std::mem::replace(look, Look::Storing) {
-            Look::Gathering(gathering) if gathering.was_awaited_at() != Some(stands) => {
+            Look::Gathering(gathering) if gathering.waited_before() != Some(stands) => {
                 *look = Look::Awaiting(gathering, stands);
                 self.tell_session(SessionMessage::AwaitGroup(group));
             }
@@ -163,7 +163,7 @@ impl InvitationActor {
         }
         match std::mem::replace(look, Look::Storing) {
             Look::Awaiting(gathering, stood) => {
-                *look = Look::Gathering(gathering.awaited_at(stood));
+                *look = Look::Gathering(Box::new(gathering.waited_at(stood)));
             }
             other @ (Look::First | Look::Gathering(_) | Look::Storing) => *look = other,
         }
