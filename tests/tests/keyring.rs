@@ -104,7 +104,7 @@ fn a_welcome_to_the_previous_package_opens_and_to_an_erased_one_does_not() {
         add(&mut world, fresh);
     }
     let late = add(&mut world, stale);
-    assert!(!world.devices[1].find_group(late).is_some());
+    assert!(world.devices[1].find_group(late).is_none());
     let unknown = |event: &Event| {
         matches!(event, Event::WelcomeRejected { reason: WelcomeRejection::UnknownPackage, .. })
     };
