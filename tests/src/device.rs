@@ -219,6 +219,8 @@ pub fn awake() -> EngineLimits {
     let mut limits = EngineLimits::default();
     limits.idle_ms = 10 * 365 * 24 * 60 * 60 * 1_000;
     limits.session.batch_envelopes = 256;
+    // What a test takes away is given up within a round of `World::settle`.
+    limits.call_ms = 60_000;
     limits
 }
 
