@@ -49,6 +49,9 @@ impl GroupActor {
                     self.show();
                 }
                 Err(error) => {
+                    if let Error::Store(error) = &error {
+                        self.effects.push_back(Effect::StoreTrouble(error.clone()));
+                    }
                     self.note_trouble(turn.now, &error);
                     return Err(error);
                 }
@@ -77,9 +80,6 @@ impl GroupActor {
     /// The store gave no value, or lost a set of it. If that can pass, the group is loaded later,
     /// ever later while it goes on; else everyone who waits hears of it.
     fn note_trouble(&mut self, now: Timestamp, error: &Error) {
-        if let Error::Store(error) = error {
-            self.effects.push_back(Effect::StoreTrouble(error.clone()));
-        }
         if passes(error) {
             self.failures = self.failures.saturating_add(1);
             if !matches!(self.life, Life::Draining { .. } | Life::Over(_)) {
