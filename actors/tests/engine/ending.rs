@@ -31,7 +31,7 @@ use futures_util::{FutureExt, StreamExt};
 
 use crate::{
     services::{Panicking, Refusing, Silent},
-    town::{NewDriver, Person, Town, open_group, quick, read, settle, wait_for_group, within},
+    town::{NewDriver, Person, Town, open_group, quick, read, settle, within},
 };
 
 /// Scenario 145: whichever call of the store fails while an engine is opened inside of a runtime:
@@ -205,35 +205,6 @@ pub(crate) fn a_store_that_panics_in_a_commit_ends_the_engine(driver: NewDriver<
         let again = town.engine_on(store, quick());
         within(again.group(group.id()).unwrap().settled()).unwrap();
     }
-}
-
-/// Scenario 135: a panic in a read is a bug like any other: it costs the value that read, and the
-/// call that asked. While every read panics, calls end; afterwards everything works.
-pub(crate) fn a_store_that_panics_in_a_read_costs_one_answer(driver: NewDriver<'_>) {
-    let town = Town::new(driver);
-    let other = town.person();
-    let store = Arc::new(Panicking::default());
-    let engine = town.engine_on(Arc::clone(&store) as Arc<dyn Store>, quick());
-    engine.register(AccountKey::generate().unwrap(), 0).wait().unwrap();
-    within(engine.sync()).unwrap();
-    let group = engine.create_group(open_group()).wait().unwrap();
-    group.add(&[other.inbox]).wait().unwrap();
-    settle(&group);
-    // A message with a key of its own is looked for in the store.
-    store.in_next_read.store(true, Ordering::SeqCst);
-    assert_eq!(within(group.send_once([1; 16], "one")), Err(Error::Closed));
-    within(group.send_once([1; 16], "one")).unwrap();
-    store.in_reads.store(true, Ordering::SeqCst);
-    for _ in 0..5 {
-        assert_eq!(within(group.send_once([2; 16], "two")), Err(Error::Closed));
-    }
-    assert_eq!(engine.state().ended, None);
-    store.in_reads.store(false, Ordering::SeqCst);
-    while within(group.send_once([2; 16], "two")).is_err() {}
-    within(engine.sync()).unwrap();
-    settle(&group);
-    let of_other = wait_for_group(&other, &group);
-    assert_eq!(read(&other, &of_other, 2), [b"one".to_vec(), b"two".to_vec()]);
 }
 
 /// E14: a call that comes while the engine ends has an answer before the engine is shut down, also

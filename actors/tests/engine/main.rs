@@ -34,7 +34,6 @@ macro_rules! suite {
                     a_fenced_engine_tells_everyone_who_waits,
                     a_fenced_engine_notices_when_it_forgets_events,
                     a_store_that_panics_in_a_commit_ends_the_engine,
-                    a_store_that_panics_in_a_read_costs_one_answer,
                     calls_that_are_asked_while_the_engine_ends_are_answered,
                     a_call_that_is_dropped_is_withdrawn,
                     syncs_without_a_relay_leave_nothing_in_its_subscription,
