@@ -7,7 +7,7 @@ use std::{
 };
 
 use conclave_core::{
-    engine::{Answer, EngineState, Error, InstallationRequest, Request, SessionRequest},
+    engine::{Answer, Ended, EngineState, Error, InstallationRequest, Request, SessionRequest},
     event::log::EventCursor,
     group::{GroupConfig, Held},
 };
@@ -125,6 +125,9 @@ impl Engine {
     /// One group.
     #[must_use]
     pub fn group(&self, id: GroupId) -> Option<GroupHandle> {
+        if self.port.is_forked() {
+            return None;
+        }
         // The store knows of it, also while a bug keeps it from being listed; one that does not
         // load says why when it is asked.
         let is_held = !matches!(Held::read(self.port.store(), id), Ok(None));
@@ -142,6 +145,9 @@ impl Engine {
     /// The position of the newest event.
     #[must_use]
     pub fn last_event(&self) -> EventCursor {
+        if self.port.is_forked() {
+            return EventCursor(0);
+        }
         self.port.front().with_events(conclave_core::event::log::EventLog::end)
     }
 
@@ -160,9 +166,15 @@ impl Engine {
     }
 
     /// Whether the engine works, and what stands in its way: its store, its relay, or that it has
-    /// ended. A fenced engine, or one whose store panicked, has ended for good: open another one.
+    /// ended. A fenced engine, or one whose store panicked in a commit, has ended for good: open
+    /// another one.
     #[must_use]
     pub fn state(&self) -> EngineState {
+        if self.port.is_forked() {
+            let mut state = EngineState::default();
+            state.ended = Some(Ended::ShutDown);
+            return state;
+        }
         self.port.front().state()
     }
 
@@ -176,6 +188,9 @@ impl Engine {
     /// Answers when the relay can be reached, or (with `false`) cannot any more; at once if that is
     /// so already.
     pub fn when_reachable(&self, reachable: bool) -> Call<()> {
+        if self.port.is_forked() {
+            return Call::ready(Err(Error::Closed));
+        }
         match self.port.front().when_reachable(reachable) {
             Ok(None) => Call::ready(Ok(())),
             Ok(Some(answer)) => Call::waiting(&self.port, answer, |_, answer| answer.done()),

@@ -25,7 +25,7 @@ pub struct Events {
 
 impl Events {
     pub(crate) fn new(port: Arc<dyn EnginePort>, after: EventCursor) -> Self {
-        let id = port.front().new_reader();
+        let id = if port.is_forked() { 0 } else { port.front().new_reader() };
         Self { port, id, cursor: after, read: Vec::new().into_iter() }
     }
 

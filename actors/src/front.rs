@@ -110,7 +110,10 @@ impl Front {
     /// A group looks like this from now on.
     pub fn show(&self, view: Arc<GroupView>) {
         let mut views = self.views.write().unwrap_or_else(PoisonError::into_inner);
-        views.insert(view.id, view);
+        // Under the lock: an engine that ends shows nothing more.
+        if self.state().ended.is_none() {
+            views.insert(view.id, view);
+        }
     }
 
     /// What a group looks like is not known any more without asking it.
@@ -209,6 +212,7 @@ impl Front {
         for (_, waiting) in told {
             drop(waiting.send(Err(ended.into())));
         }
+        self.views.write().unwrap_or_else(PoisonError::into_inner).clear();
         self.wake_readers();
     }
 
@@ -222,7 +226,6 @@ impl Front {
         for (_, waiting) in waiting {
             drop(waiting.send(Err(ended.into())));
         }
-        self.views.write().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     pub(crate) fn new_reader(&self) -> u64 {
@@ -232,11 +235,15 @@ impl Front {
     }
 
     pub(crate) fn wake_on_event(&self, reader: u64, waker: &Waker) {
-        lock(&self.readers).wakers.insert(reader, waker.clone());
+        let before = lock(&self.readers).wakers.insert(reader, waker.clone());
+        // Not under the lock: with a waker the last engine may go.
+        drop(before);
     }
 
     pub(crate) fn forget_reader(&self, reader: u64) {
-        lock(&self.readers).wakers.remove(&reader);
+        let waker = lock(&self.readers).wakers.remove(&reader);
+        // Not under the lock: with a waker the last engine may go.
+        drop(waker);
     }
 
     fn wake_readers(&self) {

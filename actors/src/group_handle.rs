@@ -78,7 +78,8 @@ impl GroupHandle {
     /// What the group looks like. Answers at once while the group is awake, otherwise it is
     /// loaded first.
     pub fn view(&self) -> Call<Arc<GroupView>> {
-        match self.port.front().view(self.id).filter(|_| !self.port.is_forked()) {
+        let shown = if self.port.is_forked() { None } else { self.port.front().view(self.id) };
+        match shown {
             Some(view) => Call::ready(Ok(view)),
             None => self.ask(GroupRequest::View, |_, answer| answer.view()),
         }
@@ -90,6 +91,9 @@ impl GroupHandle {
     /// # Errors
     /// [`Error::Store`], or [`Error::Closed`] once the engine is shut down.
     pub fn messages(&self, after: Seq, limit: usize) -> Result<Vec<(Seq, StoredMessage)>, Error> {
+        if self.port.is_forked() {
+            return Err(Error::Closed);
+        }
         read_messages(self.port.store(), self.id, after, limit).map_err(|error| {
             let ended = self.port.front().state().ended;
             ended.map_or_else(|| error.into(), Error::from)

@@ -16,3 +16,18 @@ pub(crate) fn enter() {
 pub(crate) fn is_inside() -> bool {
     INSIDE.get()
 }
+
+/// The process that made something which has threads: a fork has none of them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Process(u32);
+
+impl Process {
+    pub(crate) fn here() -> Self {
+        Self(std::process::id())
+    }
+
+    /// Whether this is a fork of it.
+    pub(crate) fn is_forked(self) -> bool {
+        std::process::id() != self.0
+    }
+}

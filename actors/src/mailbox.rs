@@ -36,8 +36,12 @@ impl<A: Actor> Default for Mailbox<A> {
 
 impl<A: Actor> Mailbox<A> {
     /// Puts something in; `start` makes the actor if none runs, if there is a driver. A closed
-    /// mailbox starts none, and what is put into it then is dropped.
-    pub(crate) fn put(&self, mail: Mail<A>, start: impl FnOnce() -> Option<Box<dyn Address<A>>>) {
+    /// mailbox starts none; what is put into it then is dropped, and `false` comes back.
+    pub(crate) fn put(
+        &self,
+        mail: Mail<A>,
+        start: impl FnOnce() -> Option<Box<dyn Address<A>>>,
+    ) -> bool {
         let mut state = self.lock();
         if state.address.is_none() && !state.closed {
             state.address = start();
@@ -49,6 +53,7 @@ impl<A: Actor> Mailbox<A> {
         if let Some(address) = &state.address {
             address.put(mail);
         }
+        state.address.is_some()
     }
 
     /// Puts something in if the actor runs, and starts no further one.

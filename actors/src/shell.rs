@@ -28,6 +28,7 @@ use crate::{
     clock::Clock,
     driver::Driver,
     front::Front,
+    inside::Process,
     lent::{Lent, LentStore},
     lock::lock,
     mailbox::{Mail, Mailbox},
@@ -51,8 +52,7 @@ pub(crate) struct Shell {
     /// Actors that run.
     running: Mutex<usize>,
     all_ended: Condvar,
-    /// The process that opened it: a fork has none of its threads.
-    process: u32,
+    process: Process,
     me: std::sync::Weak<Self>,
 }
 
@@ -80,7 +80,7 @@ impl Shell {
             stopping: AtomicBool::new(false),
             running: Mutex::new(0),
             all_ended: Condvar::new(),
-            process: std::process::id(),
+            process: Process::here(),
             me: std::sync::Weak::clone(me),
         })
     }
@@ -157,21 +157,30 @@ impl Shell {
 
     fn stored(&self, to: ActorId, token: Token, result: Result<Durable, StoreError>) {
         let ended = self.parts.front.note_commit(&result);
-        match to {
+        let _taken = match to {
             ActorId::Installation => self.put_installation(Input::Stored { token, result }),
             ActorId::Session => self.put_session(Input::Stored { token, result }, None),
             ActorId::Invitations => self.put_invitations(Input::Stored { token, result }),
             ActorId::Group(id) => self.put_group(id, Input::Stored { token, result }),
-        }
+        };
         if let Some(ended) = ended {
             self.end(ended);
         }
     }
 
     pub(crate) fn events_handled(&self, range: EventRange) {
-        for set in self.parts.front.events_handled(range) {
-            // What stays because this fails is only erased later.
-            self.parts.writer.submit(set, drop);
+        self.erase(self.parts.front.events_handled(range));
+    }
+
+    /// Erases events. What stays because this fails is only erased later.
+    fn erase(&self, sets: Vec<WriteSet>) {
+        for set in sets {
+            let shell = self.me();
+            self.parts.writer.submit(set, move |result| {
+                if let Some(ended) = shell.parts.front.note_commit(&result) {
+                    shell.end(ended);
+                }
+            });
         }
     }
 
@@ -196,12 +205,12 @@ impl Shell {
     }
 
     fn answered(&self, to: ActorId, token: Token, answer: CallAnswer) {
-        match to {
+        let _taken = match to {
             ActorId::Installation => self.put_installation(Input::Answered { token, answer }),
             ActorId::Session => self.put_session(Input::Answered { token, answer }, None),
             ActorId::Invitations => self.put_invitations(Input::Answered { token, answer }),
             ActorId::Group(id) => self.put_group(id, Input::Answered { token, answer }),
-        }
+        };
     }
 
     pub(crate) fn delivered(
@@ -214,7 +223,7 @@ impl Shell {
     }
 
     pub(crate) fn tell(&self, message: Message) {
-        match message {
+        let _taken = match message {
             Message::Session(message) => self.put_session(Input::Told(message), None),
             Message::Invitations(message) => self.put_invitations(Input::Told(message)),
             Message::Group(id, message) => {
@@ -223,45 +232,46 @@ impl Shell {
                         tracing::trace!(group = ?id, seq = record.seq.0, "record");
                     }
                 }
-                self.put_group(id, Input::Told(message));
+                self.put_group(id, Input::Told(message))
             }
-        }
+        };
     }
 
-    fn put_installation(&self, input: Installed) {
+    /// Whether it was put in: an engine that ends starts no actor.
+    fn put_installation(&self, input: Installed) -> bool {
         let mailbox = &self.installation;
         mailbox.put(Mail { input, room: None }, || {
             let actor = InstallationActor::new(Arc::clone(&self.parts.context));
             let driver = self.parts.driver.get()?;
             Some(driver.run_installation(self.runner(ActorId::Installation, actor, mailbox)))
-        });
+        })
     }
 
-    fn put_session(&self, input: InSession, room: Option<OwnedSemaphorePermit>) {
+    fn put_session(&self, input: InSession, room: Option<OwnedSemaphorePermit>) -> bool {
         let mailbox = &self.session;
         mailbox.put(Mail { input, room }, || {
             let actor = SessionActor::new(Arc::clone(&self.parts.context));
             let driver = self.parts.driver.get()?;
             Some(driver.run_session(self.runner(ActorId::Session, actor, mailbox)))
-        });
+        })
     }
 
-    fn put_invitations(&self, input: Invited) {
+    fn put_invitations(&self, input: Invited) -> bool {
         let mailbox = &self.invitations;
         mailbox.put(Mail { input, room: None }, || {
             let actor = InvitationActor::new(Arc::clone(&self.parts.context));
             let driver = self.parts.driver.get()?;
             Some(driver.run_invitations(self.runner(ActorId::Invitations, actor, mailbox)))
-        });
+        })
     }
 
-    fn put_group(&self, id: GroupId, input: Grouped) {
+    fn put_group(&self, id: GroupId, input: Grouped) -> bool {
         let mailbox = self.group(id);
         mailbox.put(Mail { input, room: None }, || {
             let actor = GroupActor::new(id, Arc::clone(&self.parts.context));
             let driver = self.parts.driver.get()?;
             Some(driver.run_group(self.runner(ActorId::Group(id), actor, &mailbox)))
-        });
+        })
     }
 
     fn runner<A: Actor>(&self, id: ActorId, actor: A, mailbox: &Arc<Mailbox<A>>) -> Runner<A> {
@@ -356,6 +366,9 @@ impl EnginePort for Shell {
     }
 
     fn groups(&self) -> Vec<GroupId> {
+        if self.is_forked() {
+            return Vec::new();
+        }
         self.groups.read().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
     }
 
@@ -371,32 +384,35 @@ impl EnginePort for Shell {
         if let Some(signer) = signer {
             lock(&self.signers).insert(reply, signer);
         }
-        match request {
+        let taken = match request {
             Request::Installation(request) => {
-                self.put_installation(Input::Asked { reply, request });
+                self.put_installation(Input::Asked { reply, request })
             }
             Request::Session(request) => self.put_session(Input::Asked { reply, request }, None),
             Request::Group(id, request) => self.put_group(id, Input::Asked { reply, request }),
+        };
+        if taken {
+            return Ok(());
         }
-        Ok(())
+        lock(&self.signers).remove(&reply);
+        Err(self.parts.front.state().ended.map_or(Error::Closed, Error::from))
     }
 
     fn withdraw(&self, actor: ActorId, reply: ReplyToken) {
         if self.is_forked() || self.is_stopping() {
             return;
         }
-        match actor {
+        let _taken = match actor {
             ActorId::Installation => self.put_installation(Input::Withdrawn(reply)),
             ActorId::Session => self.put_session(Input::Withdrawn(reply), None),
             ActorId::Group(id) => self.put_group(id, Input::Withdrawn(reply)),
-            ActorId::Invitations => {}
-        }
+            ActorId::Invitations => false,
+        };
     }
 
     fn forget_events(&self, upto: EventCursor) {
-        for set in self.parts.front.erase_events(upto) {
-            // What stays because this fails is only erased later.
-            self.parts.writer.submit(set, drop);
+        if !self.is_forked() {
+            self.erase(self.parts.front.erase_events(upto));
         }
     }
 
@@ -405,7 +421,7 @@ impl EnginePort for Shell {
     }
 
     fn is_forked(&self) -> bool {
-        std::process::id() != self.process
+        self.process.is_forked()
     }
 }
 

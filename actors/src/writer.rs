@@ -278,8 +278,9 @@ impl Shared {
                 jobs.into_iter().map(|job| (job.set, job.answer)).unzip();
             let stored = catch_unwind(AssertUnwindSafe(|| committer.commit(store, sets)));
             let Ok(stored) = stored else {
-                self.close();
+                // First, so that nobody hears of a closed writer before the end.
                 panicked();
+                self.close();
                 self.give_up(answers);
                 return;
             };

@@ -21,7 +21,10 @@ use conclave_core::{
 };
 
 use super::{Address, Driver, Mail, Network, Next, Runner, threads};
-use crate::{inside, lock::lock};
+use crate::{
+    inside::{self, Process},
+    lock::lock,
+};
 
 /// The default driver: actix actors.
 pub struct Actors {
@@ -32,6 +35,7 @@ pub struct Actors {
     system: System,
     thread: Mutex<Option<JoinHandle<()>>>,
     network: Network,
+    process: Process,
 }
 
 /// Messages that a mailbox takes. What applications put in is bounded before
@@ -70,7 +74,8 @@ impl Actors {
             told.recv().map_err(|_| io::Error::other("the actor system did not start"))?;
         let sessions = arbiters.pop().ok_or_else(|| io::Error::other("no thread was started"))?;
         let (turn, thread) = (AtomicUsize::new(0), Mutex::new(Some(thread)));
-        Ok(Self { arbiters, sessions, turn, system, thread, network })
+        let process = Process::here();
+        Ok(Self { arbiters, sessions, turn, system, thread, network, process })
     }
 
     /// The thread for the next actor: they take turns.
@@ -115,6 +120,9 @@ impl Driver for Actors {
 
 impl Drop for Actors {
     fn drop(&mut self) {
+        if self.process.is_forked() {
+            return;
+        }
         self.system.stop();
         if let Some(thread) = lock(&self.thread).take()
             && !inside::is_inside()

@@ -5,12 +5,15 @@ use std::io;
 use conclave_core::bounds::BoxFuture;
 use tokio::runtime::Runtime;
 
-use crate::inside;
+use crate::inside::{self, Process};
 
 /// A tokio runtime with one thread: enough for what waits. Dropping it waits for nothing, so it
 /// can be dropped anywhere.
 #[derive(Debug)]
-pub struct Network(Option<Runtime>);
+pub struct Network {
+    runtime: Option<Runtime>,
+    process: Process,
+}
 
 impl Network {
     /// Starts it.
@@ -24,12 +27,12 @@ impl Network {
             .on_thread_start(inside::enter)
             .enable_all()
             .build()?;
-        Ok(Self(Some(runtime)))
+        Ok(Self { runtime: Some(runtime), process: Process::here() })
     }
 
     /// Runs a task.
     pub fn spawn(&self, task: BoxFuture<'static, ()>) {
-        if let Some(runtime) = &self.0 {
+        if let Some(runtime) = &self.runtime {
             runtime.spawn(task);
         }
     }
@@ -37,13 +40,16 @@ impl Network {
     /// Tasks that have not ended.
     #[must_use]
     pub fn tasks(&self) -> usize {
-        self.0.as_ref().map_or(0, |runtime| runtime.metrics().num_alive_tasks())
+        self.runtime.as_ref().map_or(0, |runtime| runtime.metrics().num_alive_tasks())
     }
 }
 
 impl Drop for Network {
     fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
+        let Some(runtime) = self.runtime.take() else { return };
+        if self.process.is_forked() {
+            std::mem::forget(runtime);
+        } else {
             runtime.shutdown_background();
         }
     }

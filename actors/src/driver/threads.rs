@@ -17,13 +17,17 @@ use conclave_core::{
 };
 
 use super::{Address, Driver, Mail, Network, Next, Runner, threads};
-use crate::{inside, lock::lock};
+use crate::{
+    inside::{self, Process},
+    lock::lock,
+};
 
 /// A driver on plain threads: no actor framework.
 pub struct Threads {
     shared: Arc<RunQueue>,
     workers: Mutex<Vec<JoinHandle<()>>>,
     network: Network,
+    process: Process,
 }
 
 /// What the workers share.
@@ -80,14 +84,15 @@ impl Threads {
     ///
     /// # Errors
     /// What the system says if there can be no further thread.
-    pub fn start(workers: Option<usize>) -> io::Result<Self> {
+    pub fn start(wanted: Option<usize>) -> io::Result<Self> {
         let shared = Arc::new(RunQueue {
             queue: Mutex::default(),
             changed: Condvar::new(),
             next: AtomicU64::new(0),
         });
-        let driver = Self { shared, workers: Mutex::default(), network: Network::start()? };
-        for number in 0..threads(workers) {
+        let (workers, process) = (Mutex::default(), Process::here());
+        let driver = Self { shared, workers, network: Network::start()?, process };
+        for number in 0..threads(wanted) {
             let shared = Arc::clone(&driver.shared);
             let name = format!("conclave {number}");
             let worker = std::thread::Builder::new().name(name).spawn(move || shared.work())?;
@@ -141,6 +146,9 @@ impl Driver for Threads {
 
 impl Drop for Threads {
     fn drop(&mut self) {
+        if self.process.is_forked() {
+            return;
+        }
         lock(&self.shared.queue).stopping = true;
         self.shared.changed.notify_all();
         if !inside::is_inside() {

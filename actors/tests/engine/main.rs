@@ -1,6 +1,8 @@
 //! The engine as applications use it, over a relay in this process: one suite for every driver.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod ending;
+mod services;
 mod talk;
 mod town;
 mod trouble;
@@ -26,7 +28,18 @@ macro_rules! suite {
                     the_store_is_free_when_the_engine_is_shut_down,
                     a_relay_that_restarts_loses_nothing, one_damaged_group_does_not_stop_others,
                     many_groups_finish_what_they_left_undone,
-                    a_panic_loses_one_value_and_not_the_engine, a_panic_loses_no_invitation,
+                    a_panic_loses_one_value_and_not_the_engine, a_panic_loses_no_invitation;
+                ending: open_fails_inside_async_code_with_an_error,
+                    a_waker_may_drop_the_last_engine, a_reader_of_events_may_hold_the_last_engine,
+                    a_fenced_engine_tells_everyone_who_waits,
+                    a_fenced_engine_notices_when_it_forgets_events,
+                    a_store_that_panics_in_a_commit_ends_the_engine,
+                    calls_that_are_asked_while_the_engine_ends_are_answered,
+                    a_call_that_is_dropped_is_withdrawn,
+                    syncs_without_a_relay_leave_nothing_in_its_subscription,
+                    removed_and_added_again_while_away_needs_one_sync,
+                    a_relay_that_does_not_store_is_known, a_full_store_is_known,
+                    a_registration_names_the_trouble_of_the_relay,
             }
         }
     };

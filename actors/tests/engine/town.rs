@@ -97,18 +97,22 @@ impl<'a> Town<'a> {
         self.builder(store, limits).open()
     }
 
-    fn builder(&self, store: Arc<dyn Store>, limits: EngineLimits) -> Builder {
+    pub(crate) fn builder(&self, store: Arc<dyn Store>, limits: EngineLimits) -> Builder {
+        Engine::builder()
+            .shared_store(store)
+            .delivery(self.remote())
+            .shared_driver((self.driver)())
+            .limits(limits)
+    }
+
+    /// The relay, as engines use it.
+    pub(crate) fn remote(&self) -> Remote {
         let road = Road {
             host: Arc::clone(&self.host),
             open: Arc::clone(&self.open),
             runtime: self.runtime.handle().clone(),
         };
-        let remote = Remote::new(road, RemoteLimits::default());
-        Engine::builder()
-            .shared_store(store)
-            .delivery(remote)
-            .shared_driver((self.driver)())
-            .limits(limits)
+        Remote::new(road, RemoteLimits::default())
     }
 
     /// A new person with one device.

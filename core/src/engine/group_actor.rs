@@ -32,6 +32,8 @@ pub struct GroupActor {
     id: GroupId,
     context: Arc<Context>,
     life: Life,
+    /// Inputs that wait until there can be a value, in their order.
+    deferred: VecDeque<Input<GroupRequest, GroupMessage>>,
     sets: Sets<Then>,
     reading: Reading,
     /// Calls that wait for a view once everything is stored.
@@ -56,10 +58,8 @@ enum Life {
     Asleep,
     Awake(Box<Awake>),
     /// Write sets of a dropped value are still with the writer; nothing is loaded before they are
-    /// settled, for it would not know of them.
-    Draining {
-        deferred: VecDeque<Input<GroupRequest, GroupMessage>>,
-    },
+    /// settled, for it would not know of them. What comes meanwhile is deferred.
+    Draining,
     /// The store did not give it, or lost one of its sets; it is loaded again then.
     Unloadable {
         retry_at: Timestamp,
@@ -88,6 +88,7 @@ impl GroupActor {
             id,
             context,
             life: Life::Asleep,
+            deferred: VecDeque::new(),
             sets: Sets::default(),
             reading: Reading::Idle,
             viewers: Vec::new(),
@@ -112,7 +113,7 @@ impl GroupActor {
     pub fn group(&self) -> Option<&Group> {
         match &self.life {
             Life::Awake(awake) => Some(&awake.group),
-            Life::Asleep | Life::Draining { .. } | Life::Unloadable { .. } | Life::Over(_) => None,
+            Life::Asleep | Life::Draining | Life::Unloadable { .. } | Life::Over(_) => None,
         }
     }
 
@@ -120,7 +121,7 @@ impl GroupActor {
     pub(super) fn group_mut(&mut self) -> Option<&mut Group> {
         match &mut self.life {
             Life::Awake(awake) => Some(&mut awake.group),
-            Life::Asleep | Life::Draining { .. } | Life::Unloadable { .. } | Life::Over(_) => None,
+            Life::Asleep | Life::Draining | Life::Unloadable { .. } | Life::Over(_) => None,
         }
     }
 
@@ -141,10 +142,9 @@ impl GroupActor {
                         self.effects.push_back(Effect::Reply { to: reply, answer });
                     }
                 }
-                // Its time comes again.
-                Life::Draining { .. } if matches!(input, Input::Due) => {}
-                Life::Draining { deferred } => deferred.push_back(input),
-                Life::Asleep | Life::Awake(_) | Life::Unloadable { .. } => self.act(turn, input),
+                Life::Draining | Life::Asleep | Life::Awake(_) | Life::Unloadable { .. } => {
+                    self.deferred.push_back(input);
+                }
             },
         }
     }
@@ -220,7 +220,7 @@ impl GroupActor {
             Life::Awake(_)
             | Life::Unloadable { .. }
             | Life::Asleep
-            | Life::Draining { .. }
+            | Life::Draining
             | Life::Over(_) => self.fire_timer(turn),
         }
     }
@@ -250,16 +250,22 @@ impl GroupActor {
     fn go_on(&mut self, turn: Turn<'_>) {
         self.expire_calls(turn);
         loop {
+            self.in_hand = None;
             if self.settle_next(turn) {
                 continue;
             }
-            if let Life::Draining { deferred } = &mut self.life {
+            if matches!(self.life, Life::Draining) {
+                // Its time comes again.
+                self.deferred.retain(|input| !matches!(input, Input::Due));
                 if !self.sets.is_empty() {
                     return;
                 }
-                let deferred = std::mem::take(deferred);
                 self.life = self.unloadable(turn.now);
-                deferred.into_iter().for_each(|input| self.take(turn, input));
+            }
+            // One at a time: a panic loses no other.
+            if let Some(input) = self.deferred.pop_front() {
+                self.in_hand = asking(&input);
+                self.act(turn, input);
                 continue;
             }
             if self.finish_adding(turn) || self.read_on(turn) {
@@ -323,19 +329,8 @@ impl GroupActor {
         if ended != Ended::ShutDown {
             waiting.extend(self.sets.drain().filter_map(|then| then.reply()));
         }
-        if let Life::Draining { deferred } = std::mem::replace(&mut self.life, Life::Over(ended)) {
-            let asked = |input| match input {
-                Input::Asked { reply, .. } => Some(reply),
-                Input::Withdrawn(_)
-                | Input::Stored { .. }
-                | Input::Answered { .. }
-                | Input::Told(_)
-                | Input::Due
-                | Input::Recover
-                | Input::Stop(_) => None,
-            };
-            waiting.extend(deferred.into_iter().filter_map(asked));
-        }
+        self.life = Life::Over(ended);
+        waiting.extend(self.deferred.drain(..).filter_map(|input| asking(&input)));
         self.reading = Reading::Idle;
         let answer = |to| Effect::Reply { to, answer: Err(ended.into()) };
         self.effects.extend(waiting.into_iter().map(answer));
@@ -357,6 +352,20 @@ impl GroupActor {
     }
 }
 
+/// The call that an input is, if it is one.
+const fn asking(input: &Input<GroupRequest, GroupMessage>) -> Option<ReplyToken> {
+    match input {
+        Input::Asked { reply, .. } => Some(*reply),
+        Input::Withdrawn(_)
+        | Input::Stored { .. }
+        | Input::Answered { .. }
+        | Input::Told(_)
+        | Input::Due
+        | Input::Recover
+        | Input::Stop(_) => None,
+    }
+}
+
 impl Actor for GroupActor {
     type Request = GroupRequest;
     type Message = GroupMessage;
@@ -368,9 +377,6 @@ impl Actor for GroupActor {
         input: Input<GroupRequest, GroupMessage>,
     ) {
         let turn = Turn { now, store };
-        if let Input::Asked { reply, .. } = &input {
-            self.in_hand = Some(*reply);
-        }
         self.take(turn, input);
         self.go_on(turn);
         self.in_hand = None;
@@ -387,13 +393,14 @@ impl Actor for GroupActor {
                 [self.timer(), self.rests_at()].into_iter().flatten().min()
             }
             Life::Unloadable { retry_at } => Some(*retry_at),
-            Life::Awake(_) | Life::Asleep | Life::Draining { .. } | Life::Over(_) => None,
+            Life::Awake(_) | Life::Asleep | Life::Draining | Life::Over(_) => None,
         };
         calls.into_iter().chain(own).min()
     }
 
     fn is_idle(&self) -> bool {
         matches!(self.life, Life::Asleep | Life::Over(_))
+            && self.deferred.is_empty()
             && self.sets.is_empty()
             && self.effects.is_empty()
             && self.adding.is_empty()

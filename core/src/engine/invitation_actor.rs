@@ -18,7 +18,6 @@ use crate::{
     group::LoadError,
     keyring::{KeyRing, WelcomeOutcome},
     step::{Effects, Pending, Step},
-    store::StoreError,
 };
 use welcomes::Reading;
 
@@ -281,15 +280,14 @@ impl InvitationActor {
                     self.shown(released.reply);
                 }
             },
-            Err(error) => self.lost(turn.now, &set.then, error),
+            Err(_) => self.lost(turn.now, &set.then),
         }
         true
     }
 
     /// A write set was not stored, or it is not known whether it was: the value goes, and a group
     /// may have been joined.
-    fn lost(&mut self, now: Timestamp, then: &Then, error: StoreError) {
-        self.effects.push_back(Effect::StoreTrouble(error));
+    fn lost(&mut self, now: Timestamp, then: &Then) {
         if matches!(self.ring, Ring::Over) {
             return;
         }

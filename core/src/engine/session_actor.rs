@@ -40,6 +40,8 @@ pub struct SessionActor {
     syncs: Vec<ReplyToken>,
     caught_up: bool,
     relay: RelayState,
+    /// The relay said that it did not store an envelope, and has taken none since.
+    refuses: bool,
     effects: VecDeque<Effect>,
 }
 
@@ -77,6 +79,7 @@ impl SessionActor {
             syncs: Vec::new(),
             caught_up: false,
             relay: RelayState::Unreachable,
+            refuses: false,
             effects: VecDeque::new(),
         }
     }
@@ -198,9 +201,7 @@ impl SessionActor {
                     let next = now.plus_ms(self.context.limits.call_ms);
                     subscription.deadline = subscription.deadline.filter(|_| !last).map(|_| next);
                 }
-                if !self.relay.is_reachable() {
-                    self.set_relay(RelayState::Reachable);
-                }
+                self.set_relay(self.answers());
                 self.session.handle_delivery(delivery);
             }
             Err(error) => self.unsubscribed(now, &error),
@@ -249,13 +250,20 @@ impl SessionActor {
 
     fn note_outcomes(&mut self, outcomes: &[PublishOutcome]) {
         let fails = |outcome: &PublishOutcome| matches!(outcome, PublishOutcome::NotStored { .. });
-        if outcomes.iter().any(fails) && self.relay == RelayState::Reachable {
-            self.set_relay(RelayState::NotStoring);
-        } else if outcomes.iter().any(|it| matches!(it, PublishOutcome::Accepted { .. }))
-            && self.relay == RelayState::NotStoring
-        {
-            self.set_relay(RelayState::Reachable);
+        let accepts = |outcome: &PublishOutcome| matches!(outcome, PublishOutcome::Accepted { .. });
+        if outcomes.iter().any(fails) {
+            self.refuses = true;
+        } else if outcomes.iter().any(accepts) {
+            self.refuses = false;
         }
+        if self.relay.is_reachable() {
+            self.set_relay(self.answers());
+        }
+    }
+
+    /// The state of a relay that answers.
+    const fn answers(&self) -> RelayState {
+        if self.refuses { RelayState::NotStoring } else { RelayState::Reachable }
     }
 
     fn unanswered(&mut self, now: Timestamp, call: SessionCall) {

@@ -109,7 +109,8 @@ fn every_file_of_integration_tests_belongs_to_a_program() {
             let Some(name) = path.strip_prefix(folder) else { continue };
             let Some(module) = name.split(['/', '.']).next() else { continue };
             let is_module = modules.contains(&format!("\nmod {module};\n"));
-            let is_program = manifest.contains(&format!("\"tests/{module}/main.rs\""));
+            let is_program = [format!("\"tests/{module}/main.rs\""), format!("\"tests/{name}\"")];
+            let is_program = is_program.iter().any(|path| manifest.contains(path));
             if name.ends_with(".rs") && !is_module && !is_program {
                 found.push(path);
             }

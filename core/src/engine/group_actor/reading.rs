@@ -61,7 +61,8 @@ impl GroupActor {
 
     /// Goes on with records; whether there was something to do.
     pub(super) fn read_on(&mut self, turn: Turn<'_>) -> bool {
-        match std::mem::take(&mut self.reading) {
+        // A panic from here on must leave the session an answer to wait for.
+        match std::mem::replace(&mut self.reading, Reading::Answer) {
             Reading::Next(unread) => {
                 self.read_part(turn, unread);
                 true
@@ -148,6 +149,7 @@ impl GroupActor {
             }
             None => SessionMessage::Unreadable(id),
         };
+        self.reading = Reading::Idle;
         self.tell_session(message);
         true
     }

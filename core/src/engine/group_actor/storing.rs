@@ -49,6 +49,9 @@ impl GroupActor {
                     self.show();
                 }
                 Err(error) => {
+                    if let Error::Store(error) = &error {
+                        self.effects.push_back(Effect::StoreTrouble(error.clone()));
+                    }
                     self.note_trouble(turn.now, &error);
                     return Err(error);
                 }
@@ -57,7 +60,7 @@ impl GroupActor {
         match &mut self.life {
             Life::Awake(awake) => Ok(&mut awake.group),
             Life::Over(ended) => Err((*ended).into()),
-            Life::Asleep | Life::Draining { .. } | Life::Unloadable { .. } => Err(Error::Busy),
+            Life::Asleep | Life::Draining | Life::Unloadable { .. } => Err(Error::Busy),
         }
     }
 
@@ -77,16 +80,13 @@ impl GroupActor {
     /// The store gave no value, or lost a set of it. If that can pass, the group is loaded later,
     /// ever later while it goes on; else everyone who waits hears of it.
     fn note_trouble(&mut self, now: Timestamp, error: &Error) {
-        if let Error::Store(error) = error {
-            self.effects.push_back(Effect::StoreTrouble(error.clone()));
-        }
         if passes(error) {
             self.failures = self.failures.saturating_add(1);
-            if !matches!(self.life, Life::Draining { .. } | Life::Over(_)) {
+            if !matches!(self.life, Life::Draining | Life::Over(_)) {
                 self.life = self.unloadable(now);
             }
         } else {
-            if !matches!(self.life, Life::Draining { .. } | Life::Over(_)) {
+            if !matches!(self.life, Life::Draining | Life::Over(_)) {
                 self.life = Life::Asleep;
             }
             let waiting = self.viewers.drain(..).chain(self.settlers.drain(..));
@@ -106,13 +106,9 @@ impl GroupActor {
     /// Drops the value. Until its sets are settled there is no other.
     pub(super) fn drop_value(&mut self) {
         match &self.life {
-            Life::Over(_) | Life::Draining { .. } => {}
+            Life::Over(_) | Life::Draining => {}
             Life::Asleep | Life::Awake(_) | Life::Unloadable { .. } => {
-                self.life = if self.sets.is_empty() {
-                    Life::Asleep
-                } else {
-                    Life::Draining { deferred: std::collections::VecDeque::new() }
-                };
+                self.life = if self.sets.is_empty() { Life::Asleep } else { Life::Draining };
             }
         }
     }

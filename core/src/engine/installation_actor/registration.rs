@@ -255,7 +255,7 @@ impl InstallationActor {
                 Err(Error::Refused)
             }
             Some(PublishOutcome::NotStored { retry_after }) => {
-                Err(TransportError::Unavailable { retry_after }.into())
+                Err(TransportError::RelayTrouble { retry_after }.into())
             }
             Some(PublishOutcome::Accepted { .. }) => {
                 self.store_result();
