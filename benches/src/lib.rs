@@ -6,7 +6,7 @@
 //! [`fixture`] makes groups of any size of which a few members are live, [`live`] is such a
 //! member. [`messages`] times them, [`bytes`] counts what their stores are given, [`durable`] does
 //! both for a store on disk. [`relay`] is a relay behind QUIC, [`links`] the channel beside QUIC,
-//! [`engine`] whole engines. [`bare`] and [`mls_rs_peer`] are what the engine is compared with,
+//! [`engine`] whole engines, [`simulation`] simulated ones. [`bare`] and [`mls_rs_peer`] are what the engine is compared with,
 //! [`shipped`] is what a user gets.
 #![forbid(unsafe_code)]
 // A benchmark has nobody to give an error to: what goes wrong ends it, with its place.
@@ -26,5 +26,6 @@ pub mod mls_rs_peer;
 pub mod relay;
 mod served;
 pub mod shipped;
+pub mod simulation;
 pub mod storage;
 pub mod table;

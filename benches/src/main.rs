@@ -31,6 +31,11 @@ fn main() -> ExitCode {
             println!("{}", serde_json::to_string(&opened).expect("numbers are JSON"));
             ExitCode::SUCCESS
         }
+        Ok(Task::Threads { engines }) => {
+            let counted = engine::threads_in_this_process(engines);
+            println!("{}", serde_json::to_string(&counted).expect("numbers are JSON"));
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             eprintln!("{error}\n{USAGE}");
             ExitCode::FAILURE
@@ -46,6 +51,8 @@ enum Task {
     },
     /// A part of the table that has a process of its own.
     Open { groups: usize, file: PathBuf, address: String, fingerprint: String },
+    /// Another one.
+    Threads { engines: usize },
 }
 
 fn parse() -> Result<Task, lexopt::Error> {
@@ -67,6 +74,9 @@ fn parse() -> Result<Task, lexopt::Error> {
                 let [address, fingerprint] =
                     [arguments.value()?.string()?, arguments.value()?.string()?];
                 task = Some(Task::Open { groups, file, address, fingerprint });
+            }
+            (Value(command), None) if command == "threads" => {
+                task = Some(Task::Threads { engines: arguments.value()?.parse_with(str::parse)? });
             }
             (argument @ (Short(_) | Long(_) | Value(_)), _) => return Err(argument.unexpected()),
         }

@@ -1,14 +1,13 @@
 //! The table: every figure, as text for people and as JSON for machines.
 
+mod engines;
+
 use std::{fmt::Write as _, path::Path, time::Duration};
 
 use crate::{
     bare::BareGroup,
     bytes::{self, Bytes},
     durable::{Cost, OnDisk},
-    engine::{
-        end_to_end, open_with_many_groups, two_cores_over_one, two_threads_over_one_processor,
-    },
     fixture::{Fixture, Shape},
     links::tails_over_quic,
     measure::Ratio,
@@ -85,6 +84,12 @@ pub struct Budget {
     pub two_groups: usize,
     /// Groups of one engine.
     pub groups: usize,
+    /// Engines beside the first one on a shared driver.
+    pub engines: usize,
+    /// Simulated worlds.
+    pub worlds: u64,
+    /// Random operations in each of them.
+    pub operations: usize,
     /// Runs of the comparison with QUIC.
     pub link_runs: u64,
     /// How long one of them goes on.
@@ -107,6 +112,9 @@ impl Budget {
             end_to_end: 500,
             two_groups: 4_000,
             groups: 10_000,
+            engines: 20,
+            worlds: 60,
+            operations: 200,
             link_runs: 9,
             link_run: Duration::from_secs(15),
             build: true,
@@ -422,47 +430,6 @@ impl Table {
         self.besides.extend(figures.into_iter().map(|figure| Figure { key: besides, ..figure }));
     }
 
-    fn add_engines(&mut self, budget: Budget, program: &Path) {
-        let found = end_to_end(budget.end_to_end);
-        let messages = budget.end_to_end;
-        let between = format!("{messages} messages, one at a time, QUIC on loopback");
-        let all = "sender, relay and receiver together";
-        self.figures.extend([
-            Figure::millis("end_to_end_ms_p50", found.p50, between.clone()),
-            Figure::millis("end_to_end_ms_p99", found.p99, between),
-            Figure::measured("end_to_end_syncs", found.syncs, all.into()),
-        ]);
-        let repetitions = budget.repetitions.min(ENGINE_REPETITIONS);
-        let target = Target::AtLeast(1.6);
-        let key = "two_cores_over_one";
-        self.figures.push(match two_cores_over_one(budget.two_groups, repetitions) {
-            Some((ratio, busy)) => {
-                let mut figure = Figure::ratio(key, ratio, target);
-                let _ = write!(figure.detail, ", {busy:.2} processors busy");
-                figure
-            }
-            None => Figure::missing(key, target, "this system binds no threads"),
-        });
-        if let Some(ratio) = two_threads_over_one_processor(budget.repetitions) {
-            let key = "two_cores_over_one, threads with nothing in common";
-            self.besides.push(Figure::ratio(key, ratio, Target::Reported));
-        }
-        let opened = open_with_many_groups(budget.groups, program);
-        let millis = |time: Duration| time.as_secs_f64() * 1e3;
-        let usable = format!("a message is stored after {:.1} ms", millis(opened.usable));
-        self.figures.extend([
-            Figure::millis("ready_10000_groups_ms", opened.ready, usable),
-            Figure::millis("sync_10000_groups_ms", opened.sync, "nothing new".into()),
-            match (opened.resident, opened.peak) {
-                (Some(resident), Some(peak)) => {
-                    let most = format!("{:.1} MB at most", megabytes(peak));
-                    Figure::measured("rss_10000_groups_mb", megabytes(resident), most)
-                }
-                _ => Figure::missing("rss_10000_groups_mb", Target::Reported, NOT_COUNTED),
-            },
-        ]);
-    }
-
     fn add_shipped(&mut self, budget: Budget) {
         let of = [
             (Product::Program, ["crates_in_tree", "binary_bytes"], "the program `conclave`"),
@@ -538,14 +505,7 @@ impl Table {
 /// Syncs of a virtual disk vary more than processors do, and take longer.
 const DURABLE_REPETITIONS: usize = 7;
 
-/// Each takes seconds.
-const ENGINE_REPETITIONS: usize = 5;
-
 const NOT_COUNTED: &str = "this system does not count it";
-
-fn megabytes(bytes: u64) -> f64 {
-    bytes as f64 / 1e6
-}
 
 /// Each takes seconds.
 const RELAY_REPETITIONS: usize = 5;

@@ -2,14 +2,16 @@
 
 mod end_to_end;
 mod many_groups;
+mod threads;
 mod two_cores;
 
 use conclave::{
-    AccountKey, Engine, Event, EventCursor, Events, GroupHandle, InboxId, Told,
+    AccountKey, Builder, Engine, Event, EventCursor, Events, GroupHandle, InboxId, Told,
     core::delivery::DeliveryService, core::store::Store,
 };
 pub use end_to_end::{EndToEnd, end_to_end};
 pub use many_groups::{Opened, open_with_many_groups, opened_in_this_process};
+pub use threads::{threads_in_this_process, threads_per_engine};
 pub use two_cores::{two_cores_over_one, two_threads_over_one_processor};
 
 /// Bytes of a message.
@@ -23,7 +25,12 @@ fn content(number: usize) -> Vec<u8> {
 
 /// An engine that others can invite.
 fn person(store: impl Store, delivery: impl DeliveryService) -> (Engine, InboxId) {
-    let engine = Engine::builder().store(store).delivery(delivery).open().expect("it opens");
+    registered(Engine::builder().store(store).delivery(delivery))
+}
+
+/// As [`person`], for an engine that is built in another way.
+fn registered(builder: Builder) -> (Engine, InboxId) {
+    let engine = builder.open().expect("it opens");
     let account = AccountKey::generate().expect("there is randomness");
     let inbox = engine.register(account, 0).wait().expect("the relay takes it");
     engine.sync().wait().expect("the relay answers");
