@@ -30,11 +30,16 @@ struct State<A: Actor> {
 
 impl<A: Actor> Default for Mailbox<A> {
     fn default() -> Self {
-        Self(Mutex::new(State { address: None, queued: 0, closed: false }))
+        Self::new(false)
     }
 }
 
 impl<A: Actor> Mailbox<A> {
+    /// An empty one; `closed` says that it starts no actor.
+    pub(crate) fn new(closed: bool) -> Self {
+        Self(Mutex::new(State { address: None, queued: 0, closed }))
+    }
+
     /// Puts something in; `start` makes the actor if none runs, if there is a driver. A closed
     /// mailbox starts none; what is put into it then is dropped, and `false` comes back.
     pub(crate) fn put(

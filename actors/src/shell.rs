@@ -283,7 +283,9 @@ impl Shell {
         let known = self.groups.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
         known.unwrap_or_else(|| {
             let mut groups = self.groups.write().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(groups.entry(id).or_default())
+            // Who ends the engine has said so before it looks at the groups.
+            let new = || Arc::new(Mailbox::new(self.is_stopping()));
+            Arc::clone(groups.entry(id).or_insert_with(new))
         })
     }
 

@@ -31,7 +31,7 @@ use futures_util::{FutureExt, StreamExt};
 
 use super::{
     services::{Panicking, Refusing, Silent},
-    town::{NewDriver, Person, Town, open_group, quick, read, settle, within},
+    town::{NewDriver, Person, Town, open_group, quick, read, settle, wait_for_group, within},
 };
 
 /// Scenario 145: whichever call of the store fails while an engine is opened inside of a runtime:
@@ -207,6 +207,60 @@ pub(crate) fn a_store_that_panics_in_a_commit_ends_the_engine(driver: NewDriver<
     }
 }
 
+/// Scenario 59: an engine that is shut down while it joins a group ends at once, not when the
+/// group, which nothing has told, leaves the memory by itself.
+pub(crate) fn an_engine_ends_while_it_joins(driver: NewDriver<'_>) {
+    let town = Town::new(driver);
+    let two = town.person();
+    for _ in 0..20 {
+        let one = town.person();
+        one.engine.shut_down();
+        let mut limits = quick();
+        limits.idle_ms = 3_600_000;
+        let engine = town.engine_on(Arc::clone(&one.store), limits);
+        let group = two.engine.create_group(open_group()).wait().unwrap();
+        group.add(&[one.inbox]).wait().unwrap();
+        while engine.group(group.id()).is_none() {
+            std::thread::yield_now();
+        }
+        let (ended, end) = mpsc::channel();
+        std::thread::spawn(move || {
+            engine.shut_down();
+            ended.send(()).unwrap();
+        });
+        end.recv_timeout(Duration::from_secs(60)).expect("it ends");
+    }
+}
+
+/// Scenario 135: a panic in a read is a bug like any other: it costs the value that read, and the
+/// call that asked. While every read panics, calls end; afterwards everything works.
+pub(crate) fn a_store_that_panics_in_a_read_costs_one_answer(driver: NewDriver<'_>) {
+    let town = Town::new(driver);
+    let other = town.person();
+    let store = Arc::new(Panicking::default());
+    let engine = town.engine_on(Arc::clone(&store) as Arc<dyn Store>, quick());
+    engine.register(AccountKey::generate().unwrap(), 0).wait().unwrap();
+    within(engine.sync()).unwrap();
+    let group = engine.create_group(open_group()).wait().unwrap();
+    group.add(&[other.inbox]).wait().unwrap();
+    settle(&group);
+    // A message with a key of its own is looked for in the store.
+    store.in_next_read.store(true, Ordering::SeqCst);
+    assert_eq!(within(group.send_once([1; 16], "one")), Err(Error::Closed));
+    within(group.send_once([1; 16], "one")).unwrap();
+    store.in_reads.store(true, Ordering::SeqCst);
+    for _ in 0..5 {
+        assert_eq!(within(group.send_once([2; 16], "two")), Err(Error::Closed));
+    }
+    assert_eq!(engine.state().ended, None);
+    store.in_reads.store(false, Ordering::SeqCst);
+    while within(group.send_once([2; 16], "two")).is_err() {}
+    within(engine.sync()).unwrap();
+    settle(&group);
+    let of_other = wait_for_group(&other, &group);
+    assert_eq!(read(&other, &of_other, 2), [b"one".to_vec(), b"two".to_vec()]);
+}
+
 /// E14: a call that comes while the engine ends has an answer before the engine is shut down, also
 /// one to a group that is asleep.
 pub(crate) fn calls_that_are_asked_while_the_engine_ends_are_answered(driver: NewDriver<'_>) {
@@ -300,6 +354,8 @@ pub(crate) fn removed_and_added_again_while_away_needs_one_sync(driver: NewDrive
         }
         groups[0].add(&[away.inbox]).wait().unwrap();
         settle(&groups[0]);
+        // Who has not seen the addition yet would write for the epoch before it.
+        within(people[2].engine.sync()).unwrap();
         for number in 0..3 {
             groups[2 * (number % 2)].send(format!("since {number}")).wait().unwrap();
             groups.iter().step_by(2).for_each(settle);

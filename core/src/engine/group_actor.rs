@@ -181,10 +181,11 @@ impl GroupActor {
                 }
             }
             GroupMessage::Records { records, outcomes } => {
+                // First: a panic must not lose that the session waits for an answer.
+                self.read(records);
                 for (id, outcome) in outcomes {
                     self.outcome(turn, id, &outcome);
                 }
-                self.read(turn, records);
             }
             GroupMessage::Outcome(id, outcome) => self.outcome(turn, id, &outcome),
             GroupMessage::Look => self.look(turn),

@@ -55,7 +55,7 @@ impl Reading {
 }
 
 impl GroupActor {
-    pub(super) fn read(&mut self, _: Turn<'_>, records: Vec<Record>) {
+    pub(super) fn read(&mut self, records: Vec<Record>) {
         self.reading = Reading::Next(Unread { records, max: usize::MAX });
     }
 
