@@ -3,5 +3,7 @@
 
 mod client;
 mod demo;
+mod full_relay;
 mod help;
+mod shell;
 mod support;

@@ -1,19 +1,18 @@
 //! What the program shows of others, what it says of the relay's trouble, and whose its folders are.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod full_relay;
-mod support;
-
 use std::fs;
 
+use crate::{
+    full_relay::{FullRelay, PATIENT},
+    support::{Folder, Output, Relay, Running, done, run},
+};
 use conclave::core::{
     identity::WalletKey,
     store::{Claim, Direction, Key, Range, Store as _, Table, Write},
 };
 use conclave_store_redb::RedbStore;
-use full_relay::{FullRelay, PATIENT};
 use serde_json::Value;
-use support::{Folder, Output, Relay, Running, done, run};
 
 fn created(data: &str) -> String {
     let made = done(&["group", "create", "--json", "--data", data]).json();
@@ -112,7 +111,7 @@ fn damage(data: &str, group: &str, with: Option<Vec<u8>>) {
     let mut writes = Vec::new();
     let all = Range::scope(scope);
     let visit = &mut |key: &[u8], _: &[u8]| {
-        let key = Key::new(scope, &key[16..]);
+        let key = Key::from_parts(scope, &key[16..]);
         writes.push(match &with {
             Some(value) => Write::Put { table: Table::Group, key, value: value.clone() },
             None => Write::Delete { table: Table::Group, key },

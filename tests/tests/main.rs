@@ -17,6 +17,7 @@ mod scenarios_members;
 mod scenarios_order;
 mod scenarios_races;
 mod scenarios_relay;
+mod session_actor;
 mod simulation;
 mod store;
 #[path = "store_canary/main.rs"]

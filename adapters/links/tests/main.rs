@@ -3,3 +3,4 @@
 
 mod canary;
 mod conformance;
+mod replay;

@@ -370,6 +370,8 @@ pub enum SessionMessage {
     Handled {
         /// The group.
         group: GroupId,
+        /// The membership that it handled them in, by the position at which that began.
+        life: u64,
         /// Where it stands.
         cursor: Cursor,
         /// Whether it waits there.

@@ -32,6 +32,8 @@ pub struct SessionActor {
     subscription: Option<Subscribed>,
     calls: Calls,
     groups: Roster,
+    /// The memberships that groups were told to be followed in, by their beginnings.
+    lives: BTreeMap<GroupId, u64>,
     /// Questions of the invitations.
     look_ups: BTreeMap<LookUpId, Token>,
     /// The invitations wait until this group is read.
@@ -70,6 +72,7 @@ impl SessionActor {
             session: Session::new(context.limits.session, jitter(&context)),
             calls: Calls::default(),
             groups: Roster::default(),
+            lives: BTreeMap::new(),
             context,
             state: State::Waiting,
             subscription: None,
@@ -133,11 +136,15 @@ impl SessionActor {
             }
             SessionMessage::AwaitGroup(group) => self.waited_for = Some(group),
             SessionMessage::Watch(group, cursor) => {
+                self.lives.insert(group, cursor.seq.0);
                 self.session.watch(Topic::Group(group), cursor);
                 self.catch_up(now);
             }
             SessionMessage::Relist => self.relist(turn),
-            SessionMessage::Handled { group, cursor, parked, removed } => {
+            // It may have been joined again before the membership before has said its last word.
+            SessionMessage::Handled { group, life, .. }
+                if self.lives.get(&group).is_some_and(|present| life < *present) => {}
+            SessionMessage::Handled { group, life: _, cursor, parked, removed } => {
                 let topic = Topic::Group(group);
                 self.session.handled(now, &topic, cursor, parked);
                 if removed {
@@ -386,7 +393,8 @@ impl SessionActor {
         let syncs = std::mem::take(&mut self.syncs);
         let effects = std::mem::take(&mut self.effects);
         // Groups that have something on its way publish it again when they are looked at.
-        *self = Self { syncs, effects, relay: self.relay.clone(), ..fresh };
+        let lives = std::mem::take(&mut self.lives);
+        *self = Self { syncs, effects, lives, relay: self.relay.clone(), ..fresh };
         self.set_relay(RelayState::Unreachable);
         if self.context.installation().is_some() {
             self.follow_all(turn);

@@ -137,6 +137,7 @@ impl GroupActor {
         let id = self.id;
         let stands = self.loaded(turn).map(|group| SessionMessage::Handled {
             group: id,
+            life: group.lineage().life,
             cursor: group.cursor(),
             parked: group.standing().parked().is_some(),
             removed: group.standing().is_removed(),
