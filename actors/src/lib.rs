@@ -107,6 +107,7 @@ mod port;
 #[cfg(feature = "quic")]
 pub mod quic;
 mod runner;
+mod say;
 mod shell;
 mod subscription;
 pub mod writer;

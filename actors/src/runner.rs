@@ -11,6 +11,7 @@ use conclave_proto::Timestamp;
 
 use crate::{
     mailbox::{Mail, Mailbox},
+    say::say,
     shell::Shell,
 };
 
@@ -82,7 +83,7 @@ impl<A: Actor> Runner<A> {
     /// After a panic an actor handles nothing before it has recovered.
     fn recover_first(&mut self) {
         if self.lost != Lost::No {
-            tracing::error!("an actor was lost to a bug and starts over");
+            say(|| tracing::error!("an actor was lost to a bug and starts over"));
             self.run(Input::Recover);
         }
         if let Some(kept) = self.kept.take() {
@@ -91,12 +92,12 @@ impl<A: Actor> Runner<A> {
     }
 
     fn run(&mut self, input: Input<A::Request, A::Message>) {
-        let _inside = match self.id {
+        let _inside = say(|| match self.id {
             ActorId::Group(id) => tracing::debug_span!("group", ?id).entered(),
             ActorId::Session => tracing::debug_span!("session").entered(),
             ActorId::Invitations => tracing::debug_span!("invitations").entered(),
             ActorId::Installation => tracing::debug_span!("installation").entered(),
-        };
+        });
         let events = match &input {
             Input::Stored { result: Ok(proof), .. } => proof.events(),
             Input::Stored { .. }

@@ -34,6 +34,7 @@ use crate::{
     mailbox::{Mail, Mailbox},
     port::EnginePort,
     runner::Runner,
+    say::say,
     subscription::Subscribed,
     writer::WriterHandle,
 };
@@ -134,23 +135,25 @@ impl Shell {
             Effect::Show(view) => self.parts.front.show(view),
             Effect::Hide(group) => self.parts.front.hide(group),
             Effect::Relay(state) => {
-                tracing::debug!(?state, "the relay");
+                say(|| tracing::debug!(?state, "the relay"));
                 self.parts.front.set_relay(state);
             }
             Effect::StoreTrouble(error) => {
-                tracing::warn!(%error, "the store");
+                say(|| tracing::warn!(%error, "the store"));
                 self.parts.front.set_store_trouble(error);
             }
         }
     }
 
     fn commit(&self, from: ActorId, token: Token, set: WriteSet) {
-        if tracing::enabled!(tracing::Level::DEBUG) {
-            for event in set.events() {
-                let event = conclave_core::event::Event::decode(event);
-                tracing::debug!(?event, "happens");
+        say(|| {
+            if tracing::enabled!(tracing::Level::DEBUG) {
+                for event in set.events() {
+                    let event = conclave_core::event::Event::decode(event);
+                    tracing::debug!(?event, "happens");
+                }
             }
-        }
+        });
         let shell = self.me();
         self.parts.writer.submit(set, move |result| shell.stored(from, token, result));
     }
@@ -229,7 +232,7 @@ impl Shell {
             Message::Group(id, message) => {
                 if let GroupMessage::Records { records, .. } = &message {
                     for record in records {
-                        tracing::trace!(group = ?id, seq = record.seq.0, "record");
+                        say(|| tracing::trace!(group = ?id, seq = record.seq.0, "record"));
                     }
                 }
                 self.put_group(id, Input::Told(message))

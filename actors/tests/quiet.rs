@@ -10,7 +10,7 @@ use std::{
     },
 };
 
-use conclave::{AccountKey, Engine, GroupConfig, GroupHandle, Seq};
+use conclave::{AccountKey, Engine, GroupConfig, GroupHandle, InboxId, Seq};
 use conclave_relay::{Founding, Host, HostLimits, Logs, RelayLimits, RelayStore, Service};
 use conclave_store_memory::MemoryStore;
 use tracing::{
@@ -22,12 +22,35 @@ use tracing::{
 /// `debug`, and every record at `trace`.
 #[test]
 fn ten_thousand_messages_give_no_line_at_info() {
+    alone("quiet::ten_thousand_messages_give_no_line_at_info", count_the_lines);
+}
+
+/// E13: the log is the application's; a subscriber that panics at each line loses its lines, and
+/// no call its answer.
+#[test]
+fn a_subscriber_that_panics_costs_no_answer() {
+    alone("quiet::a_subscriber_that_panics_costs_no_answer", || {
+        set_global_default(Panics).unwrap();
+        let relay = relay();
+        let ((alice, _), (bob, inbox)) = (person(&relay), person(&relay));
+        let group = alice.create_group(GroupConfig::default()).wait().unwrap();
+        group.add(&[inbox]).wait().unwrap();
+        group.settled().wait().unwrap();
+        bob.sync().wait().unwrap();
+        bob.groups().pop().unwrap().send("heard").wait().unwrap();
+        for engine in [alice, bob] {
+            engine.shut_down();
+        }
+    });
+}
+
+/// Runs what sets the subscriber of a whole process in a process of its own.
+fn alone(test: &str, run: impl FnOnce()) {
     if std::env::var_os(ALONE).is_some() {
-        count_the_lines();
-        return;
+        return run();
     }
     let mut alone = Command::new(std::env::current_exe().unwrap());
-    alone.args(["quiet::ten_thousand_messages_give_no_line_at_info", "--exact", "--nocapture"]);
+    alone.args([test, "--exact", "--nocapture"]);
     let output = alone.env(ALONE, "1").output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(text.contains("1 passed"), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
@@ -39,17 +62,8 @@ const ALONE: &str = "CONCLAVE_TEST_QUIET";
 fn count_the_lines() {
     let lines = Lines::default();
     set_global_default(lines.clone()).unwrap();
-    let logs = Logs::in_memory(&Founding::from_random(&[7; 48]), RelayLimits::default()).unwrap();
-    let service = Service::new(RelayStore::start(logs).unwrap(), RelayLimits::default());
-    let relay = Arc::new(Host::new(service, HostLimits::default()));
-    let person = || {
-        let store = MemoryStore::new();
-        let engine = Engine::builder().store(store).delivery(relay.local()).open().unwrap();
-        let inbox = engine.register(AccountKey::generate().unwrap(), 0).wait().unwrap();
-        engine.sync().wait().unwrap();
-        (engine, inbox)
-    };
-    let ((alice, _), (bob, inbox)) = (person(), person());
+    let relay = relay();
+    let ((alice, _), (bob, inbox)) = (person(&relay), person(&relay));
     let group = alice.create_group(GroupConfig::default()).wait().unwrap();
     group.add(&[inbox]).wait().unwrap();
     group.settled().wait().unwrap();
@@ -71,6 +85,20 @@ fn count_the_lines() {
     assert!(lines.1.iter().all(|spans| spans.load(Ordering::SeqCst) > 0));
 }
 
+fn relay() -> Arc<Host<RelayStore>> {
+    let logs = Logs::in_memory(&Founding::from_random(&[7; 48]), RelayLimits::default()).unwrap();
+    let service = Service::new(RelayStore::start(logs).unwrap(), RelayLimits::default());
+    Arc::new(Host::new(service, HostLimits::default()))
+}
+
+fn person(relay: &Arc<Host<RelayStore>>) -> (Engine, InboxId) {
+    let store = MemoryStore::new();
+    let engine = Engine::builder().store(store).delivery(relay.local()).open().unwrap();
+    let inbox = engine.register(AccountKey::generate().unwrap(), 0).wait().unwrap();
+    engine.sync().wait().unwrap();
+    (engine, inbox)
+}
+
 /// Half of the messages, some of them on their way at a time.
 fn send(group: &GroupHandle) {
     for part in 0..50 {
@@ -84,10 +112,10 @@ fn send(group: &GroupHandle) {
 
 /// Counts lines by their level, and spans by their name.
 #[derive(Clone, Default)]
-struct Lines(Arc<[AtomicU64; 5]>, Arc<[AtomicU64; 2]>);
+struct Lines(Arc<[AtomicU64; 5]>, Arc<[AtomicU64; SPANS.len()]>);
 
 /// The spans in which an engine works.
-const SPANS: [&str; 2] = ["group", "session"];
+const SPANS: [&str; 4] = ["group", "session", "invitations", "installation"];
 
 impl Lines {
     fn at(&self, level: Level) -> u64 {
@@ -132,6 +160,31 @@ impl Subscriber for Lines {
             // For whoever has to find out why.
             eprintln!("{}: {} {}", metadata.level(), metadata.target(), metadata.name());
         }
+    }
+
+    fn enter(&self, _: &span::Id) {}
+
+    fn exit(&self, _: &span::Id) {}
+}
+
+/// Panics at every line and span.
+struct Panics;
+
+impl Subscriber for Panics {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target().starts_with("conclave")
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        panic!("a span")
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+    fn event(&self, _: &Event<'_>) {
+        panic!("a line")
     }
 
     fn enter(&self, _: &span::Id) {}
