@@ -345,9 +345,9 @@ impl EntropySource for Counting {
     }
 }
 
-/// How the orders of the library's records of this kind begin: the numbers are stored, so they are
+/// How the library's records of this kind are told from others: the number is stored, so it is
 /// never used for anything else.
-const EPOCH_KEY_PAIRS: [u8; 2] = [crate::mls::RECORDS, 10];
+const EPOCH_KEY_PAIRS: u8 = 10;
 
 #[derive(Default)]
 struct Disk(Mutex<BTreeMap<(Table, Key), Vec<u8>>>);
@@ -358,7 +358,10 @@ impl Disk {
         let mut all = self.0.lock().unwrap();
         let before = all.len();
         all.retain(|(table, key), _| {
-            *table != Table::Group || !key.order().starts_with(&EPOCH_KEY_PAIRS)
+            // The class of the library's records, head or piece, and the kind.
+            let of_kind =
+                |order: &[u8]| matches!(order, [crate::mls::RECORDS, _, EPOCH_KEY_PAIRS, ..]);
+            *table != Table::Group || !of_kind(key.order())
         });
         assert!(all.len() < before);
     }
