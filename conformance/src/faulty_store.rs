@@ -39,6 +39,8 @@ struct Script {
     calls: u64,
     fired: u64,
     is_dead: bool,
+    /// What every commit answers that the script does not name.
+    commits_refused: Option<StoreError>,
     faults: BTreeMap<u64, Fault>,
     hooks: BTreeMap<u64, Hook>,
 }
@@ -63,6 +65,11 @@ impl<S> Faulty<S> {
         self.script().faults.insert(call, fault);
     }
 
+    /// Refuses every commit with this from now on, while reads work: such is a disk that is full.
+    pub fn refuse_commits(&self, error: StoreError) {
+        self.script().commits_refused = Some(error);
+    }
+
     /// Runs `hook` just before a call reaches the store: another owner that gets in between.
     ///
     /// The hook may use the inner store and this one.
@@ -73,6 +80,7 @@ impl<S> Faulty<S> {
     /// Forgets what the script has for calls to come; the dead stay dead.
     pub fn disarm(&self) {
         let mut script = self.script();
+        script.commits_refused = None;
         script.faults.clear();
         script.hooks.clear();
     }
@@ -140,6 +148,7 @@ impl fmt::Debug for Script {
             .field("calls", &self.calls)
             .field("fired", &self.fired)
             .field("is_dead", &self.is_dead)
+            .field("commits_refused", &self.commits_refused)
             .field("faults", &self.faults)
             .field("hooks", &self.hooks.keys())
             .finish()
@@ -152,7 +161,11 @@ impl<S: Store> Store for Faulty<S> {
     }
 
     fn commit(&self, claim: Claim, writes: &[Write]) -> Result<(), StoreError> {
-        self.call(StoreError::Unknown, |inner| inner.commit(claim, writes))
+        let refused = self.script().commits_refused.clone();
+        self.call(StoreError::Unknown, |inner| match refused {
+            Some(error) => Err(error),
+            None => inner.commit(claim, writes),
+        })
     }
 
     fn get(&self, table: Table, key: &Key) -> Result<Option<Vec<u8>>, StoreError> {
@@ -190,6 +203,19 @@ mod tests {
         assert_eq!(store.get(Table::Group, &key()), Ok(None));
         assert_eq!(store.commit(CLAIM, &[put()]), Ok(()));
         assert_eq!((store.calls(), store.fired()), (3, 1));
+    }
+
+    #[test]
+    fn a_full_store_refuses_commits_until_there_is_room_and_can_be_read() {
+        let store = claimed();
+        store.commit(CLAIM, &[put()]).unwrap();
+        store.refuse_commits(StoreError::Full);
+        for _ in 0..2 {
+            assert_eq!(store.commit(CLAIM, &[put()]), Err(StoreError::Full));
+            assert_eq!(store.get(Table::Group, &key()), Ok(Some(Vec::new())));
+        }
+        store.disarm();
+        assert_eq!(store.commit(CLAIM, &[put()]), Ok(()));
     }
 
     #[test]

@@ -412,13 +412,12 @@ pub(crate) fn a_full_store_is_known(driver: NewDriver<'_>) {
     let group = engine.create_group(open_group()).wait().unwrap();
     settle(&group);
     for number in 0..10 {
-        store.restart();
-        (0..50_000).for_each(|call| store.fail_at(call, Fault::Refuse(StoreError::Full)));
+        store.refuse_commits(StoreError::Full);
         let full = Error::Store(StoreError::Full);
         assert!(matches!(within(group.send("no room")), Err(Error::Store(_))));
         until("it is known", || engine.state().store == Some(StoreError::Full));
         assert_eq!(full.class(), Class::Blocked(BlockedOn::Space));
-        store.restart();
+        store.disarm();
         while within(group.send(format!("{number}"))).is_err() {}
         settle(&group);
         until("it is over", || engine.state().store.is_none());
