@@ -31,13 +31,8 @@ fn ten_thousand_messages_give_no_line_at_info() {
 fn a_subscriber_that_panics_costs_no_answer() {
     alone("quiet::a_subscriber_that_panics_costs_no_answer", || {
         set_global_default(Panics).unwrap();
-        let relay = relay();
-        let ((alice, _), (bob, inbox)) = (person(&relay), person(&relay));
-        let group = alice.create_group(GroupConfig::default()).wait().unwrap();
-        group.add(&[inbox]).wait().unwrap();
-        group.settled().wait().unwrap();
-        bob.sync().wait().unwrap();
-        bob.groups().pop().unwrap().send("heard").wait().unwrap();
+        let [(alice, _), (bob, group)] = two_in_a_group(&relay());
+        group.send("heard").wait().unwrap();
         for engine in [alice, bob] {
             engine.shut_down();
         }
@@ -62,13 +57,7 @@ const ALONE: &str = "CONCLAVE_TEST_QUIET";
 fn count_the_lines() {
     let lines = Lines::default();
     set_global_default(lines.clone()).unwrap();
-    let relay = relay();
-    let ((alice, _), (bob, inbox)) = (person(&relay), person(&relay));
-    let group = alice.create_group(GroupConfig::default()).wait().unwrap();
-    group.add(&[inbox]).wait().unwrap();
-    group.settled().wait().unwrap();
-    bob.sync().wait().unwrap();
-    let other = bob.groups().pop().unwrap();
+    let [(alice, group), (bob, other)] = two_in_a_group(&relay());
     std::thread::scope(|scope| {
         scope.spawn(|| send(&group));
         scope.spawn(|| send(&other));
@@ -89,6 +78,17 @@ fn relay() -> Arc<Host<RelayStore>> {
     let logs = Logs::in_memory(&Founding::from_random(&[7; 48]), RelayLimits::default()).unwrap();
     let service = Service::new(RelayStore::start(logs).unwrap(), RelayLimits::default());
     Arc::new(Host::new(service, HostLimits::default()))
+}
+
+/// Two people, each with a hold on the group that they share.
+fn two_in_a_group(relay: &Arc<Host<RelayStore>>) -> [(Engine, GroupHandle); 2] {
+    let ((alice, _), (bob, inbox)) = (person(relay), person(relay));
+    let group = alice.create_group(GroupConfig::default()).wait().unwrap();
+    group.add(&[inbox]).wait().unwrap();
+    group.settled().wait().unwrap();
+    bob.sync().wait().unwrap();
+    let other = bob.groups().pop().unwrap();
+    [(alice, group), (bob, other)]
 }
 
 fn person(relay: &Arc<Host<RelayStore>>) -> (Engine, InboxId) {

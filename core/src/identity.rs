@@ -13,6 +13,8 @@ mod ecdsa;
 mod fold;
 #[cfg(feature = "wallets")]
 mod keys;
+#[cfg(test)]
+pub(crate) mod people;
 mod verify;
 
 pub use challenge::challenge_text;

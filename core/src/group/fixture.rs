@@ -3,20 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use conclave_proto::{
-    Cursor, Epoch, GroupId, InboxId, InstallationId, Seq, Timestamp, Topic,
+    Cursor, Epoch, GroupId, InboxId, Seq, Timestamp, Topic,
     group::{Flags, LeafCredential, Policy, RULES, RosterEntry, Settings},
-    identity::{Account, IdentityState},
     message::{Body, Payload},
 };
-use ed25519_dalek::SigningKey;
 
 use super::{draft::Draft, place::Place};
 use crate::{
     event::Event,
-    identity::{Draft as IdentityDraft, read_log},
     state::{Entry, State},
     store::{Table, Write},
 };
+
+pub(super) use crate::identity::people::{account, installation, key, person};
 
 pub(super) const GROUP: GroupId = GroupId([7; 16]);
 pub(super) const TOPIC: Topic = Topic::Group(GROUP);
@@ -24,29 +23,6 @@ pub(super) const NOW: Timestamp = Timestamp(1_000_000);
 
 pub(super) fn draft() -> Draft {
     Draft::new(GROUP)
-}
-
-pub(super) fn key(seed: u8) -> SigningKey {
-    SigningKey::from_bytes(&[seed; 32])
-}
-
-pub(super) fn installation(seed: u8) -> InstallationId {
-    InstallationId(key(seed).verifying_key().to_bytes())
-}
-
-pub(super) fn account(seed: u8) -> Account {
-    Account::ed25519(key(seed).verifying_key().to_bytes())
-}
-
-/// A person's inbox with one installation (of `seed + 100`): its founding entry and its state.
-pub(super) fn person(seed: u8) -> (Vec<u8>, IdentityState) {
-    let draft = IdentityDraft::create(account(seed), 0, Timestamp(1))
-        .add_installation(installation(seed + 100), account(seed))
-        .sign_with_account(&key(seed))
-        .sign_with_installation(&key(seed + 100));
-    let entry = draft.encode();
-    let state = read_log(draft.inbox(), None, [&entry[..]]).unwrap();
-    (entry, state)
 }
 
 pub(super) fn inbox(seed: u8) -> InboxId {

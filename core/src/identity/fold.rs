@@ -323,25 +323,15 @@ mod tests {
     use alloc::vec::Vec;
 
     use conclave_proto::{
-        InboxId, InstallationId, Timestamp,
+        InboxId, Timestamp,
         identity::{Account, Action, Member},
     };
-    use ed25519_dalek::SigningKey;
 
     use super::{IdentityFault, fold, read_log};
-    use crate::identity::Draft;
-
-    fn key(seed: u8) -> SigningKey {
-        SigningKey::from_bytes(&[seed; 32])
-    }
-
-    fn account(seed: u8) -> Account {
-        Account::ed25519(key(seed).verifying_key().to_bytes())
-    }
-
-    fn installation(seed: u8) -> InstallationId {
-        InstallationId(key(seed).verifying_key().to_bytes())
-    }
+    use crate::identity::{
+        Draft,
+        people::{account, installation, key},
+    };
 
     fn founding() -> (InboxId, Vec<u8>) {
         let draft = Draft::create(account(1), 0, Timestamp(1))

@@ -5,40 +5,19 @@ use alloc::{
 };
 
 use conclave_proto::{
-    Epoch, InboxId, InstallationId, Timestamp,
+    Epoch, InboxId, Timestamp,
     group::{Flags, InboxChange, Policy, Right, SettingChange, StateDelta},
-    identity::{Account, Action, IdentityState, Member},
+    identity::{Action, IdentityState, Member},
 };
-use ed25519_dalek::SigningKey;
 
 use super::State;
 use crate::{
     event::CommitFault,
-    identity::{Draft, read_log},
+    identity::{
+        Draft,
+        people::{installation, key, person},
+    },
 };
-
-fn key(seed: u8) -> SigningKey {
-    SigningKey::from_bytes(&[seed; 32])
-}
-
-fn installation(seed: u8) -> InstallationId {
-    InstallationId(key(seed).verifying_key().to_bytes())
-}
-
-fn account(seed: u8) -> Account {
-    Account::ed25519(key(seed).verifying_key().to_bytes())
-}
-
-/// An inbox with one installation: its founding entry and what it says.
-fn person(seed: u8) -> (Vec<u8>, IdentityState) {
-    let draft = Draft::create(account(seed), 0, Timestamp(1))
-        .add_installation(installation(seed + 100), account(seed))
-        .sign_with_account(&key(seed))
-        .sign_with_installation(&key(seed + 100));
-    let entry = draft.encode();
-    let state = read_log(draft.inbox(), None, [&entry[..]]).unwrap();
-    (entry, state)
-}
 
 fn revocation(identity: &IdentityState, seed: u8) -> Vec<u8> {
     Draft::following(identity, Timestamp(9))
