@@ -1,37 +1,25 @@
 //! How an engine ends, what it tells those who wait, and what stands in its way.
 
 use std::{
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-        mpsc,
-    },
+    sync::{Arc, Mutex, atomic::Ordering, mpsc},
     task::{Context, Poll, Wake, Waker},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use conclave::{
-    AccountKey, BlockedOn, Class, Ended, Engine, EnginePort, Error, EventCursor, Front,
-    GroupHandle, GroupId, OpenError, RelayState,
-    core::{
-        delivery::TransportError,
-        engine::{
-            ActorId, Context as EngineContext, EngineLimits, Opening, ReplyToken, Request,
-            StoredInstallation,
-        },
-        entropy::Entropy,
-        event::log::EventLog,
-        step::Committer,
-        store::{Claim, Store, StoreError},
-    },
+    AccountKey, BlockedOn, Class, Ended, Engine, EnginePort, Error, GroupHandle, GroupId,
+    OpenError,
+    core::store::{Claim, Store, StoreError},
 };
 use conclave_conformance::faulty_store::{Fault, Faulty};
 use conclave_store_memory::MemoryStore;
 use futures_util::{FutureExt, StreamExt};
 
 use super::{
-    services::{Panicking, Refusing, Silent},
-    town::{NewDriver, Person, Town, open_group, quick, read, settle, wait_for_group, within},
+    services::{GROUP, Panicking, Port, Silent},
+    town::{
+        NewDriver, Person, Town, open_group, quick, read, settle, until, wait_for_group, within,
+    },
 };
 
 /// Scenario 145: whichever call of the store fails while an engine is opened inside of a runtime:
@@ -305,7 +293,7 @@ pub(crate) fn a_call_that_is_dropped_is_withdrawn(_: NewDriver<'_>) {
     for _ in 0..10_000 {
         drop((group.settled(), group.view(), engine.find(Vec::new())));
     }
-    assert_eq!(port.front.waiting(), 0);
+    assert_eq!(port.front().waiting(), 0);
     assert_eq!(port.submitted.load(Ordering::SeqCst), 80_000);
     assert_eq!(port.withdrawn.load(Ordering::SeqCst), 80_000);
 }
@@ -375,69 +363,6 @@ pub(crate) fn removed_and_added_again_while_away_needs_one_sync(driver: NewDrive
         within(group.send("back")).unwrap();
         within(group.settled()).unwrap();
     }
-}
-
-/// Scenarios 136, 143: a relay that answers and does not store is no relay that is not there.
-pub(crate) fn a_relay_that_does_not_store_is_known(driver: NewDriver<'_>) {
-    let town = Town::new(driver);
-    let one = town.person();
-    one.engine.shut_down();
-    let refuses = Arc::new(AtomicBool::new(false));
-    let relay = Refusing { relay: town.remote(), refuses: Arc::clone(&refuses) };
-    let engine = town.builder(Arc::clone(&one.store), quick()).delivery(relay).open().unwrap();
-    within(engine.sync()).unwrap();
-    let group = engine.create_group(open_group()).wait().unwrap();
-    for _ in 0..5 {
-        assert_eq!(engine.state().relay, RelayState::Reachable);
-        refuses.store(true, Ordering::SeqCst);
-        group.send("it waits").wait().unwrap();
-        until("it is known", || engine.state().relay == RelayState::NotStoring);
-        assert!(engine.is_reachable());
-        // What it delivers is no sign that it stores.
-        within(engine.sync()).unwrap();
-        assert_eq!(engine.state().relay, RelayState::NotStoring);
-        refuses.store(false, Ordering::SeqCst);
-        settle(&group);
-        until("it stores again", || engine.state().relay == RelayState::Reachable);
-    }
-}
-
-/// Scenario 136: a store without room is known until something is stored, and the call names it.
-pub(crate) fn a_full_store_is_known(driver: NewDriver<'_>) {
-    let town = Town::new(driver);
-    let store = Arc::new(Faulty::new(MemoryStore::new()));
-    let engine = town.engine_on(Arc::clone(&store) as Arc<dyn Store>, quick());
-    engine.register(AccountKey::generate().unwrap(), 0).wait().unwrap();
-    within(engine.sync()).unwrap();
-    let group = engine.create_group(open_group()).wait().unwrap();
-    settle(&group);
-    for number in 0..10 {
-        store.refuse_commits(StoreError::Full);
-        let full = Error::Store(StoreError::Full);
-        assert!(matches!(within(group.send("no room")), Err(Error::Store(_))));
-        until("it is known", || engine.state().store == Some(StoreError::Full));
-        assert_eq!(full.class(), Class::Blocked(BlockedOn::Space));
-        store.disarm();
-        while within(group.send(format!("{number}"))).is_err() {}
-        settle(&group);
-        until("it is over", || engine.state().store.is_none());
-    }
-}
-
-/// Scenarios 136, 143: who registers hears that the relay cannot store, not that it is not there.
-pub(crate) fn a_registration_names_the_trouble_of_the_relay(driver: NewDriver<'_>) {
-    let town = Town::new(driver);
-    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-    let refuses = Arc::new(AtomicBool::new(true));
-    let relay = Refusing { relay: town.remote(), refuses: Arc::clone(&refuses) };
-    let engine = town.builder(store, quick()).delivery(relay).open().unwrap();
-    let account = AccountKey::generate().unwrap().to_bytes();
-    let registered = within(engine.register(AccountKey::from_bytes(&account), 0));
-    let error = registered.unwrap_err();
-    assert!(matches!(error, Error::Transport(TransportError::RelayTrouble { .. })), "{error:?}");
-    assert_eq!(error.class(), Class::Transient);
-    refuses.store(false, Ordering::SeqCst);
-    within(engine.register(AccountKey::from_bytes(&account), 0)).unwrap();
 }
 
 /// Everything that one can wait for, each in a thread of its own.
@@ -518,15 +443,6 @@ fn poll_of<T: 'static>(mut call: conclave::Call<T>) -> Box<dyn FnMut(&mut Contex
     Box::new(move |context| matches!(call.poll_unpin(context), Poll::Pending))
 }
 
-/// Waits until something is so.
-fn until(what: &str, is_so: impl Fn() -> bool) {
-    let begun = Instant::now();
-    while !is_so() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "{what}");
-        std::thread::yield_now();
-    }
-}
-
 /// Runs something that may wait for itself.
 fn ends(run: impl FnOnce() + Send + 'static) {
     let (tell, told) = mpsc::channel();
@@ -535,69 +451,4 @@ fn ends(run: impl FnOnce() + Send + 'static) {
         let _ = tell.send(());
     });
     told.recv_timeout(Duration::from_secs(60)).expect("it ends");
-}
-
-/// An engine that answers nothing, and counts.
-struct Port {
-    front: Arc<Front>,
-    context: EngineContext,
-    store: MemoryStore,
-    submitted: AtomicUsize,
-    withdrawn: AtomicUsize,
-}
-
-const GROUP: GroupId = GroupId([1; 16]);
-
-impl Port {
-    fn new() -> Self {
-        let store = MemoryStore::new();
-        let claim = Claim([1; 16]);
-        store.claim(claim).unwrap();
-        let mut installation =
-            StoredInstallation::new(conclave::InboxId([2; 32]), [3; 32], [4; 32]);
-        installation.registered = true;
-        Committer::new(claim).drive(&store, installation.step(0)).unwrap();
-        let events = EventLog::open(&store, 10).unwrap();
-        let entropy = Entropy::new(Box::new(conclave::OsEntropy));
-        let context = EngineContext::new(EngineLimits::default(), entropy);
-        Opening::read(&store, &context).unwrap();
-        let (submitted, withdrawn) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Self { front: Arc::new(Front::new(events)), context, store, submitted, withdrawn }
-    }
-}
-
-impl EnginePort for Port {
-    fn front(&self) -> &Arc<Front> {
-        &self.front
-    }
-
-    fn context(&self) -> &EngineContext {
-        &self.context
-    }
-
-    fn store(&self) -> &dyn Store {
-        &self.store
-    }
-
-    fn groups(&self) -> Vec<GroupId> {
-        vec![GROUP]
-    }
-
-    fn submit(
-        &self,
-        _: ReplyToken,
-        _: Request,
-        _: Option<Arc<dyn conclave::AccountSigner>>,
-    ) -> Result<(), Error> {
-        self.submitted.fetch_add(1, Ordering::SeqCst);
-        Ok(())
-    }
-
-    fn withdraw(&self, _: ActorId, _: ReplyToken) {
-        self.withdrawn.fetch_add(1, Ordering::SeqCst);
-    }
-
-    fn forget_events(&self, _: EventCursor) {}
-
-    fn shut_down(&self) {}
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod ending;
+mod obstacles;
 mod services;
 mod talk;
 mod town;
@@ -38,8 +39,8 @@ macro_rules! suite {
                     calls_that_are_asked_while_the_engine_ends_are_answered,
                     a_call_that_is_dropped_is_withdrawn,
                     syncs_without_a_relay_leave_nothing_in_its_subscription,
-                    removed_and_added_again_while_away_needs_one_sync,
-                    a_relay_that_does_not_store_is_known, a_full_store_is_known,
+                    removed_and_added_again_while_away_needs_one_sync;
+                obstacles: a_relay_that_does_not_store_is_known, a_full_store_is_known,
                     a_registration_names_the_trouble_of_the_relay,
             }
         }

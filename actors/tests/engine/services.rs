@@ -3,20 +3,25 @@
 use std::{
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use conclave::{
-    InboxId, InstallationId, Seq,
+    EnginePort, Error, EventCursor, Front, GroupId, InboxId, InstallationId, OsEntropy, Seq,
     core::{
         bounds::{BoxFuture, BoxStream},
         delivery::{
             Delivery, DeliveryService, PageLimit, PublishOutcome, TopicPage, Transmit,
             TransportError, Uploaded, Watch,
         },
-        step::Upload,
+        engine::{
+            ActorId, Context, EngineLimits, Opening, ReplyToken, Request, StoredInstallation,
+        },
+        entropy::Entropy,
+        event::log::EventLog,
+        step::{Committer, Upload},
         store::{
             Claim, Direction, Key, Range, Store, StoreError, StoreLimits, Table, Visit, Write,
         },
@@ -182,4 +187,68 @@ impl Store for Panicking {
     fn limits(&self) -> StoreLimits {
         self.store.limits()
     }
+}
+
+/// An engine that answers nothing, and counts.
+pub(crate) struct Port {
+    front: Arc<Front>,
+    context: Context,
+    store: MemoryStore,
+    pub(crate) submitted: AtomicUsize,
+    pub(crate) withdrawn: AtomicUsize,
+}
+
+pub(crate) const GROUP: GroupId = GroupId([1; 16]);
+
+impl Port {
+    pub(crate) fn new() -> Self {
+        let store = MemoryStore::new();
+        let claim = Claim([1; 16]);
+        store.claim(claim).unwrap();
+        let mut installation = StoredInstallation::new(InboxId([2; 32]), [3; 32], [4; 32]);
+        installation.registered = true;
+        Committer::new(claim).drive(&store, installation.step(0)).unwrap();
+        let events = EventLog::open(&store, 10).unwrap();
+        let entropy = Entropy::new(Box::new(OsEntropy));
+        let context = Context::new(EngineLimits::default(), entropy);
+        Opening::read(&store, &context).unwrap();
+        let (submitted, withdrawn) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Self { front: Arc::new(Front::new(events)), context, store, submitted, withdrawn }
+    }
+}
+
+impl EnginePort for Port {
+    fn front(&self) -> &Arc<Front> {
+        &self.front
+    }
+
+    fn context(&self) -> &Context {
+        &self.context
+    }
+
+    fn store(&self) -> &dyn Store {
+        &self.store
+    }
+
+    fn groups(&self) -> Vec<GroupId> {
+        vec![GROUP]
+    }
+
+    fn submit(
+        &self,
+        _: ReplyToken,
+        _: Request,
+        _: Option<Arc<dyn conclave::AccountSigner>>,
+    ) -> Result<(), Error> {
+        self.submitted.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+
+    fn withdraw(&self, _: ActorId, _: ReplyToken) {
+        self.withdrawn.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn forget_events(&self, _: EventCursor) {}
+
+    fn shut_down(&self) {}
 }

@@ -5,7 +5,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use conclave::{
@@ -218,4 +218,13 @@ pub(crate) fn within<T>(future: impl Future<Output = T>) -> T {
     runtime
         .block_on(async { tokio::time::timeout(Duration::from_secs(60), future).await })
         .expect("in time")
+}
+
+/// Waits until something is so.
+pub(crate) fn until(what: &str, is_so: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{what}");
+        std::thread::yield_now();
+    }
 }
