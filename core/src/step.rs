@@ -10,7 +10,7 @@ use conclave_proto::codec::Wire;
 
 use crate::{
     delivery::Transmit,
-    event::Event,
+    event::{Event, log},
     store::{Scope, Write},
 };
 
@@ -69,10 +69,16 @@ impl WriteSet {
         self.writes.extend(writes);
     }
 
+    /// How many writes it is, events included.
+    const fn count(&self) -> usize {
+        self.writes.len().saturating_add(self.events.len())
+    }
+
     /// Bytes of its keys and values, events included.
     #[must_use]
     pub fn size(&self) -> usize {
-        let events = self.events.iter().map(Vec::len).sum::<usize>();
+        let event = |event: &Vec<u8>| event.len().saturating_add(log::KEY_BYTES);
+        let events = self.events.iter().map(event).sum::<usize>();
         self.writes.iter().map(Write::size).sum::<usize>().saturating_add(events)
     }
 }
@@ -205,6 +211,12 @@ impl<T> Step<T> {
     /// What it would store. For previews and tests; storing goes through a [`Committer`].
     pub fn writes(&self) -> &[Write] {
         self.set.writes()
+    }
+
+    /// Its writes, as part of another step; `None` if it may not be stored.
+    #[cfg(feature = "std")]
+    pub(crate) fn into_writes(self) -> Option<Vec<Write>> {
+        (!self.set.broken).then_some(self.set.writes)
     }
 
     /// The events that wait for its proof, for a driver that stores them in the same batch.

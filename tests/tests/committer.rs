@@ -3,7 +3,7 @@
 use conclave_core::{
     event::{Event, log},
     step::{Committer, Effects, EventRange, Lineage, Step},
-    store::{Claim, Key, Scope, Store, StoreError, Table, Write},
+    store::{Claim, Key, Scope, Store, StoreError, StoreLimits, Table, Write},
 };
 use conclave_proto::GroupId;
 use conclave_store_memory::MemoryStore;
@@ -118,4 +118,25 @@ fn a_join_without_an_answer_is_looked_up() {
         assert_eq!(old, !done);
         assert_eq!(value(&store), Some(vec![if done { 7 } else { 1 }]));
     }
+}
+
+/// E4: steps that wait together go to the store in as few batches as its limits allow, and no
+/// batch is larger than they are.
+#[test]
+fn batches_are_as_large_as_the_limits_of_the_store_allow() {
+    let set = || telling(lineage(0, 1), 1).into_parts().0;
+    let stored = |limits: StoreLimits| {
+        let store = MemoryStore::with_limits(limits);
+        store.claim(CLAIM).unwrap();
+        store.reset_counters();
+        let mut committer = Committer::with_event_log(CLAIM, 0);
+        let results = committer.commit(&store, (0..12).map(|_| set()).collect());
+        assert!(results.iter().all(Result::is_ok), "{results:?}");
+        store.counters().commits
+    };
+    let writes = StoreLimits { batch_writes: 18, ..StoreLimits::UNLIMITED };
+    assert_eq!(stored(StoreLimits::UNLIMITED), 1);
+    assert_eq!(stored(writes), 2, "six steps of three writes");
+    let bytes = StoreLimits { batch_bytes: 4 * set().size(), ..StoreLimits::UNLIMITED };
+    assert_eq!(stored(bytes), 3, "four steps");
 }

@@ -42,6 +42,9 @@ const BATCH: usize = 256;
 /// Writes of one set that erases events: a fraction of what stores take at once.
 const ERASED_AT_ONCE: usize = 1_024;
 
+/// Length of [`key`]: scope, class and position.
+pub(crate) const KEY_BYTES: usize = 16 + 1 + 8;
+
 /// The key of the event at a position.
 pub(crate) fn key(position: u64) -> Key {
     Key::numbered(SCOPE, 0, position)
@@ -115,7 +118,7 @@ impl EventLog {
     /// The last position that may be read.
     #[must_use]
     pub fn end(&self) -> EventCursor {
-        let held = self.unhandled.values().min().map(|first| first.saturating_sub(1));
+        let held = self.unhandled.values().next().map(|first| first.saturating_sub(1));
         EventCursor(held.unwrap_or(self.last).min(self.last))
     }
 
@@ -201,6 +204,14 @@ mod tests {
 
     fn range(first: u64, last: u64) -> EventRange {
         EventRange { first, last }
+    }
+
+    /// E4: a batch is as large as it was reckoned.
+    #[test]
+    fn keys_of_events_have_one_length() {
+        for position in [0, u64::MAX] {
+            assert_eq!(key(position).as_bytes().len(), KEY_BYTES);
+        }
     }
 
     /// E8: an event can be read when everything before it is durable and its step was handled.

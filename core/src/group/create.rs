@@ -34,7 +34,7 @@ use crate::{
     mls::Mls,
     state::{Entry, State},
     step::{Lineage, Step},
-    store::{Direction, Key, Range, Store, Table},
+    store::{Direction, Key, Range, Store, Table, Write},
 };
 
 /// What a new group is like.
@@ -132,10 +132,8 @@ impl Group {
         let parts = Parts { installation, limits, entropy, load: 0 };
         let mut group = Self::assemble(parts, mls, state, Cursor::START, Renewal::new(now, now));
         group.store_everything();
-        let lineage = group.lineage;
-        let step = group.end(());
         debug_assert_eq!(group.leaves.len(), 1);
-        Ok(Step::new(lineage, step.writes().to_vec(), crate::step::Effects::default(), group))
+        Ok(group.end(()).map(|()| group))
     }
 
     /// Loads a group. `load` counts the loads of this engine, so that steps of different loads
@@ -176,9 +174,7 @@ impl Group {
         let settings = settings.ok_or(LoadError::Damaged("group settings"))?;
         let state = State::new(settings, roster);
         let parts = Parts { installation, limits, entropy, load };
-        let renewal =
-            Renewal { joined: meta.joined, update_by: meta.update_by, last: meta.last_path };
-        let mut group = Self::assemble(parts, mls, state, meta.cursor, renewal);
+        let mut group = Self::assemble(parts, mls, state, meta.cursor, Renewal::of(&meta));
         group.membership = Membership::restore(meta.standing, meta.stuck_removes);
         group.marks = Marks::new(meta.life, meta.marks);
         group.lineage.life = meta.life;
@@ -214,9 +210,10 @@ impl Group {
         Ok(group)
     }
 
-    /// The writes of a group that has not been stored yet.
-    pub(crate) fn take_first_writes(&mut self) -> Vec<crate::store::Write> {
-        self.end(()).writes().to_vec()
+    /// The writes of a group that has not been stored yet; `None` if the library did not give
+    /// them all.
+    pub(crate) fn take_first_writes(&mut self) -> Option<Vec<Write>> {
+        self.end(()).into_writes()
     }
 
     /// A group whose log was read up to `start`, and that has done nothing since.
@@ -247,7 +244,7 @@ impl Group {
         }
     }
 
-    fn store_everything(&mut self) {
+    pub(super) fn store_everything(&mut self) {
         self.begin_without_entropy();
         self.draft.change_meta();
         roster::store(&mut self.draft, &self.state);

@@ -130,6 +130,17 @@ fn a_commit_that_only_this_installation_cannot_read_parks_it() {
     assert_eq!(bob.group.standing().parked(), Some(reason));
 }
 
+/// E2: where the library fails while a group's first records are made, none of them is stored.
+#[test]
+fn a_group_that_is_half_made_has_nothing_to_store() {
+    let mut made = Device::founder();
+    made.group.store_everything();
+    assert!(made.group.take_first_writes().is_some_and(|writes| !writes.is_empty()));
+    made.group.store_everything();
+    made.group.draft.broken = true;
+    assert!(made.group.take_first_writes().is_none());
+}
+
 /// S4: who was removed keeps no secrets of past epochs, in memory or in the store.
 #[test]
 fn the_secrets_of_past_epochs_go_with_the_membership() {

@@ -196,13 +196,16 @@ impl KeyRing {
         opened: &Opened,
         mut group: Group,
     ) -> Step<WelcomeOutcome> {
+        let Some(first) = group.take_first_writes() else {
+            return self.rejected(now, record, WelcomeRejection::Mls);
+        };
         let event = Event::Joined { group: group.id(), inviter: opened.pointer.inviter };
         let mut effects = Effects { events: vec![event], ..Effects::default() };
         // Whatever is left of a membership before goes; the history stays.
         let mut writes: Vec<Write> = [Table::Group, Table::Intent, Table::Outbox]
             .map(|table| Write::DeleteScope { table, scope: group.id().0 })
             .into();
-        writes.extend(group.take_first_writes());
+        writes.extend(first);
         self.ring.cursor = record.cursor();
         if opened.reference == self.current.reference {
             self.ring.rotate = true;

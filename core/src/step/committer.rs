@@ -86,22 +86,22 @@ impl Committer {
     ) -> Vec<Result<Durable, StoreError>> {
         let limits = store.limits();
         let mut results = Vec::with_capacity(sets.len());
-        let mut group: Vec<WriteSet> = Vec::new();
+        let mut group = Batch::default();
         for set in sets {
             if set.broken {
                 self.end(set.lineage.owner, Age::of(set.lineage));
             }
-            if !group.is_empty() && !fits(&group, &set, limits) {
-                self.commit_group(store, core::mem::take(&mut group), &mut results);
+            if !group.sets.is_empty() && !group.fits(&set, limits) {
+                self.commit_group(store, core::mem::take(&mut group).sets, &mut results);
             }
             let supersedes = set.supersedes.is_some();
             group.push(set);
             // What follows is judged by what became of the join.
             if supersedes {
-                self.commit_group(store, core::mem::take(&mut group), &mut results);
+                self.commit_group(store, core::mem::take(&mut group).sets, &mut results);
             }
         }
-        self.commit_group(store, group, &mut results);
+        self.commit_group(store, group.sets, &mut results);
         results
     }
 
@@ -259,10 +259,23 @@ fn place(events: &[Vec<u8>], next: &mut EventLog, all: &mut Vec<Write>) -> Optio
     (*at > first).then(|| EventRange { first, last: at.saturating_sub(1) })
 }
 
-fn fits(group: &[WriteSet], next: &WriteSet, limits: StoreLimits) -> bool {
-    let count = |set: &WriteSet| set.writes.len().saturating_add(set.events.len());
-    let writes: usize = group.iter().map(count).sum();
-    let bytes: usize = group.iter().map(WriteSet::size).sum();
-    writes.saturating_add(count(next)) <= limits.batch_writes
-        && bytes.saturating_add(next.size()) <= limits.batch_bytes
+/// Write sets that go to the store together.
+#[derive(Default)]
+struct Batch {
+    sets: Vec<WriteSet>,
+    writes: usize,
+    bytes: usize,
+}
+
+impl Batch {
+    fn fits(&self, next: &WriteSet, limits: StoreLimits) -> bool {
+        self.writes.saturating_add(next.count()) <= limits.batch_writes
+            && self.bytes.saturating_add(next.size()) <= limits.batch_bytes
+    }
+
+    fn push(&mut self, set: WriteSet) {
+        self.writes = self.writes.saturating_add(set.count());
+        self.bytes = self.bytes.saturating_add(set.size());
+        self.sets.push(set);
+    }
 }
