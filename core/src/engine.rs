@@ -30,6 +30,7 @@ mod mailbox;
 mod session_actor;
 mod sets;
 mod state;
+mod timetable;
 mod view;
 
 use std::{

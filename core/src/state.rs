@@ -174,14 +174,7 @@ impl State {
     /// Whether an inbox holds a right.
     #[must_use]
     pub fn may(&self, inbox: &InboxId, right: Right) -> bool {
-        let super_admin = self.settings.super_admins.contains(inbox);
-        self.roster.contains_key(inbox)
-            && match right {
-                Right::Everyone => true,
-                Right::Admins => super_admin || self.settings.admins.contains(inbox),
-                Right::SuperAdmins => super_admin,
-                Right::Nobody => false,
-            }
+        self.roster.contains_key(inbox) && gives(&self.settings, inbox, right)
     }
 
     /// Whether a leaf is that of a member, of the incarnation that an epoch's messages come from:
@@ -191,6 +184,17 @@ impl State {
         self.inbox(&leaf.inbox).is_some_and(|entry| {
             entry.incarnation <= epoch && entry.leaves().any(|id| *id == leaf.installation)
         })
+    }
+}
+
+/// Whether settings give a member a right.
+pub(crate) fn gives(settings: &Settings, member: &InboxId, right: Right) -> bool {
+    let super_admin = settings.super_admins.contains(member);
+    match right {
+        Right::Everyone => true,
+        Right::Admins => super_admin || settings.admins.contains(member),
+        Right::SuperAdmins => super_admin,
+        Right::Nobody => false,
     }
 }
 

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     group::Group,
-    step::{Lineage, Pending, Step},
+    step::{Pending, Step},
 };
 use founding::Founding;
 use registration::Registration;
@@ -205,12 +205,7 @@ impl InstallationActor {
         also: Option<crate::store::Write>,
         then: impl FnOnce(Pending<T>) -> Then,
     ) {
-        let (mut set, pending) = step.into_parts();
-        set.extend(also);
-        let token = self.context.next_token();
-        let lineage: Lineage = set.lineage();
-        self.sets.push(token, lineage, then(pending));
-        self.effects.push_back(Effect::Commit { token, set });
+        self.sets.hand_in(&self.context, &mut self.effects, step, also, then);
     }
 
     fn tell(&mut self, message: Message) {

@@ -256,10 +256,7 @@ impl InvitationActor {
     }
 
     fn store<T>(&mut self, step: Step<T>, then: impl FnOnce(Pending<T>) -> Then) {
-        let (set, pending) = step.into_parts();
-        let token = self.context.next_token();
-        self.sets.push(token, set.lineage(), then(pending));
-        self.effects.push_back(Effect::Commit { token, set });
+        self.sets.hand_in(&self.context, &mut self.effects, step, None, then);
     }
 
     fn settle_next(&mut self, turn: Turn<'_>) -> bool {

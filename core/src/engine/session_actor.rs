@@ -13,7 +13,7 @@ use conclave_proto::{Cursor, GroupId, Seq, Timestamp, Topic, TransmitId, relay::
 use super::{
     Actor, Answer, CallAnswer, Context, Effect, Ended, Error, GroupMessage, Input,
     InvitationMessage, LookUp, Message, RelayState, ReplyToken, SessionMessage, SessionRequest,
-    Subscription, Token, context::Turn,
+    Subscription, Token, candidates::no_answer, context::Turn,
 };
 use crate::{
     delivery::{PublishOutcome, TransportError, Uploaded},
@@ -463,8 +463,4 @@ impl Actor for SessionActor {
 fn jitter(context: &Context) -> [u8; 32] {
     let mut entropy = context.child("session", &[], context.next_number());
     entropy.step().map_or([0; 32], |mut step| step.array())
-}
-
-const fn no_answer() -> TransportError {
-    TransportError::Unavailable { retry_after: core::time::Duration::ZERO }
 }

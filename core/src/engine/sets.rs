@@ -2,10 +2,10 @@
 
 use std::collections::VecDeque;
 
-use super::Token;
+use super::{Context, Effect, Token};
 use crate::{
-    step::{Durable, Lineage},
-    store::StoreError,
+    step::{Durable, Lineage, Pending, Step},
+    store::{StoreError, Write},
 };
 
 /// Write sets of one actor that have no answer yet, in the order in which they were handed in.
@@ -45,8 +45,21 @@ impl<T> Sets<T> {
         self.0.is_empty()
     }
 
-    pub(super) fn push(&mut self, token: Token, lineage: Lineage, then: T) {
-        self.0.push_back(Waiting { token, lineage, then, answer: None });
+    /// Hands a step to the writer, with what else is to be stored in the same batch; `then` waits
+    /// for its answer.
+    pub(super) fn hand_in<R>(
+        &mut self,
+        context: &Context,
+        effects: &mut VecDeque<Effect>,
+        step: Step<R>,
+        also: Option<Write>,
+        then: impl FnOnce(Pending<R>) -> T,
+    ) {
+        let (mut set, pending) = step.into_parts();
+        set.extend(also);
+        let (token, lineage) = (context.next_token(), set.lineage());
+        self.0.push_back(Waiting { token, lineage, then: then(pending), answer: None });
+        effects.push_back(Effect::Commit { token, set });
     }
 
     /// Notes an answer. Cannot panic, so that no answer is lost to a bug.

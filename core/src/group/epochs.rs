@@ -2,12 +2,16 @@
 
 use conclave_proto::{
     Epoch, Timestamp,
-    group::{LeafCredential, Right, Settings},
+    group::{LeafCredential, Settings},
 };
 use serde::{Deserialize, Serialize};
 
 use super::draft::Draft;
-use crate::{config::PAST_EPOCHS, event::Rejection, state::State};
+use crate::{
+    config::PAST_EPOCHS,
+    event::Rejection,
+    state::{State, gives},
+};
 
 /// An epoch that has ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,7 +87,8 @@ impl PastEpochs {
             return Err(Rejection::NotAMember);
         }
         let here = present.may(&sender.inbox, present.settings().policy.post);
-        let then = self.settings_in(epoch).is_none_or(|settings| may_post(settings, sender));
+        let then =
+            self.settings_in(epoch).is_none_or(|then| gives(then, &sender.inbox, then.policy.post));
         if here && then { Ok(()) } else { Err(Rejection::NotAllowed) }
     }
 
@@ -99,16 +104,6 @@ impl PastEpochs {
 /// epoch by its age, and they must not decide on the position of a message.
 pub(super) const fn is_late(sent: Epoch, present: Epoch) -> bool {
     present.0.saturating_sub(sent.0) > PAST_EPOCHS as u64
-}
-
-fn may_post(settings: &Settings, sender: &LeafCredential) -> bool {
-    let super_admin = settings.super_admins.contains(&sender.inbox);
-    match settings.policy.post {
-        Right::Everyone => true,
-        Right::Admins => super_admin || settings.admins.contains(&sender.inbox),
-        Right::SuperAdmins => super_admin,
-        Right::Nobody => false,
-    }
 }
 
 #[cfg(test)]

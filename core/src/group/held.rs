@@ -1,4 +1,4 @@
-//! Groups that are not in memory: what can be known of them by three small reads.
+//! Groups that are not in memory: what can be known of them by a few small reads.
 
 use std::ops::ControlFlow;
 
@@ -7,6 +7,7 @@ use conclave_proto::{Cursor, GroupId, Timestamp, codec::Wire};
 use super::{
     LoadError,
     place::{KEPT_ORDERS, Place},
+    renewal::Renewal,
     standing::Standing,
     stored::Meta,
 };
@@ -44,13 +45,13 @@ impl Held {
         let undone = has_any(store, Table::Outbox, Range::scope(group.0))?
             || has_any(store, Table::Intent, Range::scope(group.0))?
             || has_any(store, Table::Group, Range::within(group.0, kept[0], kept[1]))?;
-        let renews = meta.standing == Standing::Member && meta.last_path.is_none();
+        let renews = meta.standing == Standing::Member;
         Ok(Some(Self {
             standing: meta.standing,
             cursor: meta.cursor,
             undone,
             oldest_past: meta.past.first().map(|past| past.ended),
-            update_by: (renews && meta.update_by > meta.joined).then_some(meta.update_by),
+            update_by: Renewal::of(&meta).after_joining().filter(|_| renews),
         }))
     }
 

@@ -2,7 +2,7 @@
 
 use conclave_proto::Timestamp;
 
-use super::draft::Draft;
+use super::{draft::Draft, stored::Meta};
 
 /// The path updates of this installation: the last one, and when the next one is due.
 #[derive(Clone, Copy, Debug)]
@@ -18,6 +18,11 @@ pub(super) struct Renewal {
 impl Renewal {
     pub(super) const fn new(joined: Timestamp, update_by: Timestamp) -> Self {
         Self { joined, update_by, last: None }
+    }
+
+    /// As it is stored.
+    pub(super) const fn of(meta: &Meta) -> Self {
+        Self { joined: meta.joined, update_by: meta.update_by, last: meta.last_path }
     }
 
     /// Whether a path update is due before anything is sent.

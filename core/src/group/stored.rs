@@ -20,7 +20,7 @@ use super::{
     standing::Standing,
     timeline::SenderLog,
 };
-use crate::store::{Direction, Range, Store, StoreError, Table};
+use crate::store::{Direction, Key, Range, Store, StoreError, Table};
 
 macro_rules! stored {
     ($($type:ty),* $(,)?) => { $(
@@ -132,8 +132,7 @@ pub fn read_messages(
     }
     let range = Range::within(group.0, from.order(), &to);
     store.scan(Table::Message, range, Direction::Forward, &mut |key, value| {
-        let seq = key.last_chunk::<8>().map(|bytes| Seq(u64::from_be_bytes(*bytes)));
-        match (seq, StoredMessage::decode(value)) {
+        match (Key::number_of(key).map(Seq), StoredMessage::decode(value)) {
             (Some(seq), Ok(message)) => found.push((seq, message)),
             _ => damaged = true,
         }

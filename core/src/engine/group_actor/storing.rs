@@ -123,10 +123,7 @@ impl GroupActor {
 
     /// Hands a step to the writer.
     pub(super) fn store<T>(&mut self, step: Step<T>, then: impl FnOnce(Pending<T>) -> Then) {
-        let (set, pending) = step.into_parts();
-        let token = self.context.next_token();
-        self.sets.push(token, set.lineage(), then(pending));
-        self.effects.push_back(Effect::Commit { token, set });
+        self.sets.hand_in(&self.context, &mut self.effects, step, None, then);
     }
 
     /// Does what waited for the first write set, if that has its answer.

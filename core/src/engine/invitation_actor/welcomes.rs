@@ -123,19 +123,13 @@ impl InvitationActor {
             Err(step) => {
                 self.set_look(Look::Storing);
                 let joins = matches!(step.reply(), WelcomeOutcome::Joined(_));
-                self.store_joined(step, joins.then_some(group));
+                // A group that it joins is listed in the same batch.
+                let listed = joins.then(|| index::put(group));
+                let effects = &mut self.effects;
+                self.sets.hand_in(&self.context, effects, step, listed, Then::Shown);
             }
         }
         true
-    }
-
-    /// Stores a step; a group that it joins is listed in the same batch.
-    fn store_joined(&mut self, step: crate::step::Step<WelcomeOutcome>, joined: Option<GroupId>) {
-        let (mut set, pending) = step.into_parts();
-        set.extend(joined.map(index::put));
-        let token = self.context.next_token();
-        self.sets.push(token, set.lineage(), Then::Shown(pending));
-        self.effects.push_back(Effect::Commit { token, set });
     }
 
     /// Waits until the group is read; if it stands where it stood when that was asked before, it

@@ -9,7 +9,7 @@ use super::{Effect, GroupMessage, SessionActor, Turn};
 use crate::{
     Class,
     delivery::PublishOutcome,
-    engine::index,
+    engine::{index, timetable::Timetable},
     group::{Held, LoadError, Standing},
 };
 
@@ -30,7 +30,7 @@ enum Listing {
 #[derive(Debug, Default)]
 pub(super) struct Roster {
     /// When something is due in a group that is asleep.
-    due: BTreeMap<GroupId, Timestamp>,
+    due: Timetable,
     /// Groups with something undone that were not looked at since the engine was opened.
     unseen: VecDeque<GroupId>,
     looking: BTreeSet<GroupId>,
@@ -45,10 +45,7 @@ pub(super) struct Roster {
 
 impl Roster {
     pub(super) fn set_due(&mut self, group: GroupId, due: Option<Timestamp>) {
-        match due {
-            Some(due) => self.due.insert(group, due),
-            None => self.due.remove(&group),
-        };
+        self.due.set(group, due);
     }
 
     pub(super) fn looked(&mut self, group: GroupId) {
@@ -88,7 +85,7 @@ impl Roster {
 
     pub(super) fn next_timeout(&self) -> Option<Timestamp> {
         let held = self.outcomes.values().map(|(until, _)| *until);
-        self.due.values().copied().chain(held).min()
+        self.due.first().into_iter().chain(held).min()
     }
 }
 
@@ -193,8 +190,7 @@ impl SessionActor {
     /// Wakes groups that have something due, and looks through those that were not looked at since
     /// the engine was opened, a few at a time.
     pub(super) fn wake_groups(&mut self, now: Timestamp) {
-        let due = self.groups.due.extract_if(.., |_, due| *due <= now);
-        for id in due.map(|(id, _)| id).collect::<Vec<_>>() {
+        while let Some(id) = self.groups.due.take(now) {
             self.tell_group(id, GroupMessage::Look);
         }
         while self.groups.looking.len() < self.context.limits.look_at_once
