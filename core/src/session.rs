@@ -276,18 +276,13 @@ impl Session {
         let Some((_, upload)) = self.upload.call.take_if(|(waiting, _)| *waiting == call) else {
             return;
         };
-        match &uploaded.outcome {
-            PublishOutcome::NotStored { retry_after } => {
-                self.upload.backoff.fail(now, *retry_after);
-            }
-            PublishOutcome::Unknown => self.upload.backoff.fail(now, Duration::ZERO),
-            PublishOutcome::Accepted { .. } | PublishOutcome::Refused(_) => {
-                self.upload.backoff.reset();
-                let counter = upload.counter;
-                self.actions.push_back(Action::Uploaded { counter, uploaded });
-                return;
-            }
+        let outcome = uploaded.outcome;
+        if outcome.is_accepted() || outcome.is_refused() {
+            self.upload.backoff.reset();
+            self.actions.push_back(Action::Uploaded { counter: upload.counter, uploaded });
+            return;
         }
+        self.upload.backoff.fail(now, outcome.retry_after().unwrap_or(Duration::ZERO));
         self.upload(upload);
     }
 

@@ -14,7 +14,7 @@ use std::{
 };
 
 use conclave_core::{
-    delivery::{Delivery, PublishOutcome, Refusal, TopicPage, Transmit, TransportError, Watch},
+    delivery::{Delivery, PublishOutcome, TopicPage, Transmit, TransportError, Watch},
     session::{Action, CallId, Session, SessionLimits},
 };
 use conclave_proto::{
@@ -214,13 +214,13 @@ impl Model {
         let mut outcomes = Vec::new();
         for (index, transmit) in batch.into_iter().enumerate() {
             if failed.contains(&transmit.topic) {
-                outcomes.push(PublishOutcome::Refused(Refusal::Behind));
+                outcomes.push(PublishOutcome::Behind);
                 continue;
             }
             let fails = how.is_multiple_of(4) && index >= usize::from(how / 4 % 5);
             if fails && how.is_multiple_of(8) {
                 failed.insert(transmit.topic);
-                outcomes.push(PublishOutcome::NotStored { retry_after: Duration::ZERO });
+                outcomes.push(PublishOutcome::not_stored(Duration::ZERO));
                 continue;
             }
             let seq = self.append(&transmit.topic, transmit.payload);

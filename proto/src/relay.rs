@@ -6,6 +6,7 @@
 //! (frames, fragments, acknowledgements) is the link's business and not said here.
 
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -163,7 +164,7 @@ impl Default for PageLimit {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer {
     /// Answer `i` belongs to envelope `i`.
-    Published(Vec<Published>),
+    Published(Vec<PublishOutcome>),
     /// A page for each log that was asked for and has something to say, in the order asked.
     Pages(Vec<TopicPage>),
     /// The logs whose head is not what the client said.
@@ -172,13 +173,7 @@ pub enum Answer {
     /// `None` if there is none.
     KeyPackages(Vec<Option<Vec<u8>>>),
     /// What became of an upload.
-    Uploaded {
-        /// What.
-        outcome: Published,
-        /// The head of the installation's Welcome log when the upload took effect: Welcomes up to
-        /// there may use an earlier package.
-        welcome_head: Seq,
-    },
+    Uploaded(Uploaded),
     /// One for each account, in the order asked.
     Inboxes(Vec<Option<InboxId>>),
     /// Nothing was done.
@@ -206,9 +201,10 @@ pub enum Failure {
     NotAdmitted,
 }
 
-/// What became of one envelope.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Published {
+/// What became of one envelope, from the log's store to the application. For a client it is what
+/// the relay says: none of these settles an envelope of a group's log, only the log does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PublishOutcome {
     /// Stored for good, now or by an earlier attempt.
     Accepted {
         /// Its place.
@@ -230,13 +226,65 @@ pub enum Published {
     Invalid,
     /// An envelope of the same topic before it in the request was not accepted.
     Behind,
-    /// Not stored; try again after this many milliseconds.
+    /// Not stored; the same envelope may be tried again after this many milliseconds.
     NotStored {
         /// Milliseconds.
         retry_ms: u32,
     },
-    /// May be stored; try again with the same id.
+    /// May be stored, or no answer came. The log settles it, or a retry with the same id.
     Unknown,
+}
+
+impl PublishOutcome {
+    /// Not stored; the same envelope may be tried again after this.
+    #[must_use]
+    pub fn not_stored(retry_after: Duration) -> Self {
+        Self::NotStored { retry_ms: u32::try_from(retry_after.as_millis()).unwrap_or(u32::MAX) }
+    }
+
+    /// How long to wait before the next attempt, of an envelope that was not stored.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::NotStored { retry_ms } => Some(Duration::from_millis((*retry_ms).into())),
+            Self::Accepted { .. }
+            | Self::Conflict { .. }
+            | Self::TooLarge { .. }
+            | Self::Invalid
+            | Self::Behind
+            | Self::Unknown => None,
+        }
+    }
+
+    /// Whether it was stored for good.
+    #[must_use]
+    pub const fn is_accepted(&self) -> bool {
+        matches!(self, Self::Accepted { .. })
+    }
+
+    /// Whether it is for what it is, or for where it stands, that it was not stored.
+    #[must_use]
+    pub const fn is_refused(&self) -> bool {
+        matches!(self, Self::Conflict { .. } | Self::TooLarge { .. } | Self::Invalid | Self::Behind)
+    }
+}
+
+/// What became of the upload of a key package.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Uploaded {
+    /// What. The place of an accepted upload is its counter.
+    pub outcome: PublishOutcome,
+    /// The head of the installation's Welcome log when the upload took effect: Welcomes up to
+    /// there may use an earlier package. Zero unless accepted.
+    pub welcome_head: Seq,
+}
+
+impl Uploaded {
+    /// One that was not accepted, or of which nobody knows.
+    #[must_use]
+    pub const fn failed(outcome: PublishOutcome) -> Self {
+        Self { outcome, welcome_head: Seq(0) }
+    }
 }
 
 /// Some records of one log.

@@ -16,8 +16,8 @@ use conclave_proto::{
     package::{PackageExtension, PackageUpload, kem},
     record::Record,
     relay::{
-        Answer, ClientHello, Delivery, Failure, Goodbye, PageLimit, Publish, Published, RelayHello,
-        Request, SignedHead, ToClient, ToRelay, TopicPage, Watch, WriteProof,
+        Answer, ClientHello, Delivery, Failure, Goodbye, PageLimit, Publish, PublishOutcome,
+        RelayHello, Request, SignedHead, ToClient, ToRelay, TopicPage, Uploaded, Watch, WriteProof,
     },
     welcome::{SealedWelcome, WelcomeBody, WelcomePointer},
 };
@@ -261,13 +261,13 @@ fn the_encodings_of_messages_to_a_client_are_frozen() {
     check("hello", &ToClient::Hello(hello), &golden);
 
     let published = Answer::Published(vec![
-        Published::Accepted { seq: Seq(5), prev: Seq(4) },
-        Published::Conflict { head: Seq(3) },
-        Published::TooLarge { max: 300 },
-        Published::Invalid,
-        Published::Behind,
-        Published::NotStored { retry_ms: 250 },
-        Published::Unknown,
+        PublishOutcome::Accepted { seq: Seq(5), prev: Seq(4) },
+        PublishOutcome::Conflict { head: Seq(3) },
+        PublishOutcome::TooLarge { max: 300 },
+        PublishOutcome::Invalid,
+        PublishOutcome::Behind,
+        PublishOutcome::NotStored { retry_ms: 250 },
+        PublishOutcome::Unknown,
     ]);
     let golden = "01 01 ac02 00 07 000504 0103 02ac02 03 04 05fa01 06";
     check("published", &answer(published), golden);
@@ -293,7 +293,8 @@ fn the_encodings_of_messages_to_a_client_are_frozen() {
     check("heads", &answer(Answer::Heads(vec![(topic(), head)])), &golden);
     let found = answer(Answer::KeyPackages(vec![None, Some(vec![8])]));
     check("key packages", &found, "01 01 ac02 03 02 00 010108");
-    let uploaded = Answer::Uploaded { outcome: Published::Invalid, welcome_head: Seq(4) };
+    let uploaded =
+        Answer::Uploaded(Uploaded { outcome: PublishOutcome::Invalid, welcome_head: Seq(4) });
     check("uploaded", &answer(uploaded), "01 01 ac02 04 03 04");
     let inboxes = answer(Answer::Inboxes(vec![None, Some(InboxId([2; 32]))]));
     check("inboxes", &inboxes, &format!("01 01 ac02 05 02 00 01{}", of(2, 32)));

@@ -1,12 +1,16 @@
 //! The directory of key packages: one per installation, the highest counter wins.
 
 use conclave_proto::{
-    InstallationId, Seq, Topic, codec::Wire, limits::KEY_PACKAGE_BYTES, package::PackageUpload,
+    InstallationId, Seq, Topic,
+    codec::Wire,
+    limits::KEY_PACKAGE_BYTES,
+    package::PackageUpload,
+    relay::{PublishOutcome, Uploaded},
 };
 use ed25519_dalek::{Signature, VerifyingKey};
 use redb::{ReadTransaction, ReadableTable, WriteTransaction};
 
-use crate::append::AppendError;
+use crate::append::too_large;
 use crate::format::{self, HEADS, PACKAGES};
 use crate::staging::Refused;
 use conclave_redb_file::Failure;
@@ -24,15 +28,15 @@ impl CheckedUpload {
     /// installation it names. The key package itself is for the engines to judge.
     ///
     /// # Errors
-    /// [`AppendError::TooLarge`] and [`AppendError::Invalid`].
-    pub fn check(bytes: Vec<u8>) -> Result<Self, AppendError> {
+    /// [`PublishOutcome::TooLarge`] and [`PublishOutcome::Invalid`].
+    pub fn check(bytes: Vec<u8>) -> Result<Self, PublishOutcome> {
         if bytes.len() > KEY_PACKAGE_BYTES {
-            let max = u32::try_from(KEY_PACKAGE_BYTES).unwrap_or(u32::MAX);
-            return Err(AppendError::TooLarge { max });
+            return Err(too_large(KEY_PACKAGE_BYTES));
         }
-        let upload = PackageUpload::decode_canonical(&bytes).map_err(|_| AppendError::Invalid)?;
+        let upload =
+            PackageUpload::decode_canonical(&bytes).map_err(|_| PublishOutcome::Invalid)?;
         if !is_signed(&upload) {
-            return Err(AppendError::Invalid);
+            return Err(PublishOutcome::Invalid);
         }
         let PackageUpload { installation, counter, .. } = upload;
         Ok(Self { installation, counter, bytes })
@@ -42,15 +46,6 @@ impl CheckedUpload {
     pub(crate) fn bytes(&self) -> usize {
         self.bytes.len()
     }
-}
-
-/// What an upload led to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Uploaded {
-    /// The upload's counter.
-    pub counter: u64,
-    /// The head of the installation's Welcome log when the upload took effect.
-    pub welcome_head: Seq,
 }
 
 /// Ed25519 with the strict checks: no small-order keys, no second form of a signature.
@@ -76,18 +71,23 @@ pub(crate) fn store(
         let (latest, rest) = format::number(stored.value())?;
         let (welcome_head, latest_bytes) = format::number(rest)?;
         if latest == *counter && latest_bytes == bytes {
-            let welcome_head = Seq(welcome_head);
-            return Ok((Uploaded { counter: latest, welcome_head }, false));
+            return Ok((uploaded(latest, Seq(welcome_head)), false));
         }
         if latest >= *counter {
-            return Err(AppendError::Invalid.into());
+            return Err(Refused::Item(PublishOutcome::Invalid));
         }
     }
     let heads = transaction.open_table(HEADS)?;
     let welcome_head = format::head(&heads, &Topic::Welcome(*installation))?.cursor.seq;
     let value = [&counter.to_be_bytes()[..], &welcome_head.0.to_be_bytes(), bytes].concat();
     packages.insert(installation.0.as_slice(), value.as_slice())?;
-    Ok((Uploaded { counter: *counter, welcome_head }, true))
+    Ok((uploaded(*counter, welcome_head), true))
+}
+
+/// The places of a directory are the counters of its uploads.
+const fn uploaded(counter: u64, welcome_head: Seq) -> Uploaded {
+    let prev = Seq(counter.saturating_sub(1));
+    Uploaded { outcome: PublishOutcome::Accepted { seq: Seq(counter), prev }, welcome_head }
 }
 
 /// The latest upload of each installation.

@@ -1,17 +1,64 @@
 //! What goes wrong in the database, in the words of a relay.
 
+use core::fmt;
 use std::io::ErrorKind;
 
+use conclave_core::{BlockedOn, Class};
+use conclave_proto::relay::PublishOutcome;
 use conclave_redb_file::{Failure, is_full};
 
-use crate::append::AppendError;
+use crate::limits::RelayLimits;
 use crate::read::ReadError;
 
+/// Why the medium did not store, or not for certain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WriteError {
+    /// No room. Not stored.
+    Full,
+    /// Too busy, or the medium fails. Not stored.
+    Unavailable,
+    /// The medium failed while storing: it may be stored. The same bytes again tell.
+    Unknown,
+}
+
+impl WriteError {
+    /// What a driver does about it.
+    #[must_use]
+    pub const fn class(&self) -> Class {
+        match self {
+            Self::Unavailable | Self::Unknown => Class::Transient,
+            Self::Full => Class::Blocked(BlockedOn::Space),
+        }
+    }
+
+    /// What a client is told of each envelope that was to be stored.
+    pub(crate) const fn outcome(self, limits: &RelayLimits) -> PublishOutcome {
+        match self {
+            Self::Full => PublishOutcome::NotStored { retry_ms: limits.retry_full_ms },
+            Self::Unavailable => PublishOutcome::NotStored { retry_ms: limits.retry_ms },
+            Self::Unknown => PublishOutcome::Unknown,
+        }
+    }
+}
+
+impl fmt::Display for WriteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full => "no room",
+            Self::Unavailable => "not stored",
+            Self::Unknown => "may be stored",
+        })
+    }
+}
+
+impl core::error::Error for WriteError {}
+
 /// The answer to a write of which nothing was stored.
-pub(crate) fn of_write(failure: &Failure) -> AppendError {
+pub(crate) fn of_write(failure: &Failure) -> WriteError {
     match failure {
-        Failure::Io(error) if is_full(error) => AppendError::Full,
-        Failure::Io(_) | Failure::Damaged | Failure::Stopped => AppendError::Unavailable,
+        Failure::Io(error) if is_full(error) => WriteError::Full,
+        Failure::Io(_) | Failure::Damaged | Failure::Stopped => WriteError::Unavailable,
     }
 }
 
@@ -34,7 +81,11 @@ mod tests {
     #[test]
     fn a_full_medium_is_full_to_writes_and_unavailable_to_reads() {
         for kind in [ErrorKind::StorageFull, ErrorKind::QuotaExceeded, ErrorKind::FileTooLarge] {
-            assert_eq!(of_write(&Failure::Io(kind.into())), AppendError::Full);
+            let error = of_write(&Failure::Io(kind.into()));
+            assert_eq!(error, WriteError::Full);
+            let retry_ms = RelayLimits::default().retry_full_ms;
+            let outcome = error.outcome(&RelayLimits::default());
+            assert_eq!(outcome, PublishOutcome::NotStored { retry_ms });
             assert_eq!(of_read(&Failure::Io(kind.into())), ReadError::Unavailable);
         }
     }

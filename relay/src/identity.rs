@@ -7,10 +7,10 @@ use conclave_proto::{
     InboxId,
     codec::{decode_bare, encode_bare},
     identity::{Account, IdentityState},
+    relay::PublishOutcome,
 };
 use redb::{ReadTransaction, ReadableTable, WriteTransaction};
 
-use crate::append::AppendError;
 use crate::format::{ACCOUNTS, IDENTITIES};
 use crate::limits::ACCOUNT_KEY_BYTES;
 use crate::staging::Refused;
@@ -30,11 +30,11 @@ pub(crate) fn accept(
         None => None,
     };
     if state.as_ref().is_some_and(|state| state.sequence >= entries_max) {
-        return Err(AppendError::Invalid.into());
+        return Err(Refused::Item(PublishOutcome::Invalid));
     }
     let read = fold(inbox, state.as_ref(), 0, entry);
     let (Some(next), None) = (read.state, read.skipped) else {
-        return Err(AppendError::Invalid.into());
+        return Err(Refused::Item(PublishOutcome::Invalid));
     };
     identities.insert(inbox.0.as_slice(), encode_bare(&next).as_slice())?;
     let before = state.map(|state| state.accounts).unwrap_or_default();

@@ -19,9 +19,9 @@
 //! let topic = Topic::Group(GroupId([1; 16]));
 //!
 //! let append = Append::new(topic.clone(), b"opaque".to_vec());
-//! let first = logs.append(vec![append.clone()])[0]?;
-//! let again = logs.append(vec![append])[0]?;
-//! assert_eq!((again.seq, again.duplicate), (first.seq, true));
+//! let first = logs.append(vec![append.clone()])[0];
+//! assert!(first.is_accepted());
+//! assert_eq!(logs.append(vec![append])[0], first, "the same bytes again are the same record");
 //!
 //! let after = [(topic.clone(), Cursor::START)];
 //! let pages = logs.read(Timestamp(0), &after, PageLimit::default())?;
@@ -49,10 +49,11 @@ mod staging;
 mod store;
 mod writer;
 
-pub use append::{Append, AppendError, Appended, Call, record_bytes};
+pub use append::{Append, Call, record_bytes};
 pub use conclave_redb_file::{Holder, OpenError};
 pub use connection::{Connection, ConnectionLimits, Work};
-pub use directory::{CheckedUpload, Uploaded};
+pub use directory::CheckedUpload;
+pub use failure::WriteError;
 pub use founding::{Founding, RelayIdentity};
 pub use host::{Host, HostLimits};
 pub use limits::RelayLimits;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use conclave_proto::{
     Cursor, InboxId, InstallationId, Record, Seq, Timestamp, Topic,
     identity::Account,
-    relay::{PageLimit, TopicPage},
+    relay::{PageLimit, PublishOutcome, TopicPage, Uploaded},
 };
 use conclave_redb_file::{Failure, OpenError, OpenFile, begin, checked, guarded};
 use parking_lot::{Mutex, MutexGuard, RwLock};
@@ -16,9 +16,9 @@ use redb::{
     ReadTransaction, ReadableDatabase, ReadableTableMetadata, StorageBackend, WriteTransaction,
 };
 
-use crate::append::{Append, AppendError, Appended, Call};
-use crate::directory::{self, CheckedUpload, Uploaded};
-use crate::failure::{of_read, of_write};
+use crate::append::{Append, Call};
+use crate::directory::{self, CheckedUpload};
+use crate::failure::{WriteError, of_read, of_write};
 use crate::format::{self, HEADS, KIND, PACKAGES, RECORDS};
 use crate::founding::{Founding, RelayIdentity, Signer};
 use crate::identity;
@@ -157,24 +157,27 @@ impl Logs {
     /// Items of one topic are stored in the order given; after one that is not accepted the later
     /// ones of its topic are `Behind`. A payload that its log holds already is a duplicate, in
     /// its old place, whatever the expectation.
-    pub fn append(&self, items: Vec<Append>) -> Vec<Result<Appended, AppendError>> {
+    pub fn append(&self, items: Vec<Append>) -> Vec<PublishOutcome> {
         let count = items.len();
         match self.one(Job::Append(Call::check(items))) {
             Done::Appended(outcomes) => outcomes,
-            Done::Uploaded(_) | Done::Trimmed(_) => vec![Err(AppendError::Unknown); count],
+            Done::Uploaded(_) | Done::Trimmed(_) => vec![PublishOutcome::Unknown; count],
         }
     }
 
     /// Stores an encoded [`conclave_proto::package::PackageUpload`] in the place of the
     /// installation's one before. The latest one again is accepted again.
     ///
-    /// # Errors
-    /// [`AppendError::Invalid`] for a wrong signature, and for a counter that is not higher than
-    /// the one before; and what else can happen to an append.
-    pub fn upload(&self, bytes: Vec<u8>) -> Result<Uploaded, AppendError> {
-        match self.one(Job::Upload(CheckedUpload::check(bytes)?)) {
-            Done::Uploaded(outcome) => outcome,
-            Done::Appended(_) | Done::Trimmed(_) => Err(AppendError::Unknown),
+    /// [`PublishOutcome::Invalid`] for a wrong signature, and for a counter that is not higher
+    /// than the one before; and what else can happen to an append.
+    pub fn upload(&self, bytes: Vec<u8>) -> Uploaded {
+        let upload = match CheckedUpload::check(bytes) {
+            Ok(upload) => upload,
+            Err(refused) => return Uploaded::failed(refused),
+        };
+        match self.one(Job::Upload(upload)) {
+            Done::Uploaded(uploaded) => uploaded,
+            Done::Appended(_) | Done::Trimmed(_) => Uploaded::failed(PublishOutcome::Unknown),
         }
     }
 
@@ -183,12 +186,12 @@ impl Logs {
     /// [`ReadError::Truncated`]; the chain goes on.
     ///
     /// # Errors
-    /// [`AppendError`]; part of it may be done.
-    pub fn trim(&self, topic: &Topic, upto: Seq) -> Result<Seq, AppendError> {
+    /// [`WriteError`]; part of it may be done.
+    pub fn trim(&self, topic: &Topic, upto: Seq) -> Result<Seq, WriteError> {
         let mut first = Seq(0);
         loop {
             let Done::Trimmed(outcome) = self.one(Job::Trim(topic.clone(), upto)) else {
-                return Err(AppendError::Unknown);
+                return Err(WriteError::Unknown);
             };
             let reached = outcome?;
             if reached > upto || reached == first {
@@ -199,7 +202,7 @@ impl Logs {
     }
 
     fn one(&self, job: Job) -> Done {
-        let unknown = job.failed(AppendError::Unknown);
+        let unknown = job.failed(&self.limits, WriteError::Unknown);
         self.commit(vec![job]).pop().unwrap_or(unknown)
     }
 
@@ -209,7 +212,7 @@ impl Logs {
         let mut writing = self.writing();
         let (transaction, staged) = match self.stage(&mut jobs) {
             Ok(staged) => staged,
-            Err(failure) => return fail(&jobs, of_write(&failure)),
+            Err(failure) => return self.fail(&jobs, of_write(&failure)),
         };
         if !staged.dirty {
             // What is found to be stored already was made durable by the commit that stored it.
@@ -217,12 +220,16 @@ impl Logs {
         }
         writing.settled = false;
         if !finish(transaction) {
-            return fail(&jobs, AppendError::Unknown);
+            return self.fail(&jobs, WriteError::Unknown);
         }
         self.counts.commits.fetch_add(1, Ordering::Relaxed);
         self.counts.appended.fetch_add(staged.appended.len() as u64, Ordering::Relaxed);
         self.tell(&staged.appended);
         staged.done
+    }
+
+    fn fail(&self, jobs: &[Job], error: WriteError) -> Vec<Done> {
+        jobs.iter().map(|job| job.failed(&self.limits, error)).collect()
     }
 
     /// Does everything up to the commit itself; nothing that fails here has stored anything.
@@ -247,9 +254,9 @@ impl Logs {
     /// Dropping the logs does the same.
     ///
     /// # Errors
-    /// [`AppendError::Full`], [`AppendError::Unavailable`] and [`AppendError::Unknown`]; nothing
+    /// [`WriteError::Full`], [`WriteError::Unavailable`] and [`WriteError::Unknown`]; nothing
     /// that was stored is touched.
-    pub fn settle(&self) -> Result<(), AppendError> {
+    pub fn settle(&self) -> Result<(), WriteError> {
         let mut writing = self.writing();
         if writing.settled {
             return Ok(());
@@ -257,7 +264,7 @@ impl Logs {
         let transaction =
             checked(|| begin(&self.db, true)).map_err(|failure| of_write(&failure))?;
         if !finish(transaction) {
-            return Err(AppendError::Unknown);
+            return Err(WriteError::Unknown);
         }
         self.counts.commits.fetch_add(1, Ordering::Relaxed);
         writing.settled = true;
@@ -364,8 +371,4 @@ impl fmt::Debug for Logs {
 /// Commits. From the first byte that goes to the medium nobody knows, until it has returned.
 fn finish(transaction: WriteTransaction) -> bool {
     matches!(guarded(|| transaction.commit()), Some(Ok(())))
-}
-
-fn fail(jobs: &[Job], error: AppendError) -> Vec<Done> {
-    jobs.iter().map(|job| job.failed(error)).collect()
 }

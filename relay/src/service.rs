@@ -3,11 +3,10 @@
 use conclave_proto::{
     Cursor, Seq, Timestamp, Topic,
     limits::{ENVELOPES_PER_PUBLISH, RELAY_MESSAGE_BYTES, TOPICS_PER_REQUEST},
-    relay::{Answer, Failure, PageLimit, Publish, Published, Request},
+    relay::{Answer, Failure, PageLimit, Publish, Request},
 };
 
-use crate::append::{Append, AppendError, Appended};
-use crate::directory::Uploaded;
+use crate::append::Append;
 use crate::limits::RelayLimits;
 use crate::read::ReadError;
 use crate::store::LogStore;
@@ -44,7 +43,7 @@ impl<S: LogStore> Service<S> {
             Request::KeyPackages(of) => {
                 self.found(self.store.key_packages(of).await, Answer::KeyPackages)
             }
-            Request::Upload(bytes) => self.upload(bytes).await,
+            Request::Upload(bytes) => Answer::Uploaded(self.store.upload(bytes).await),
             Request::Resolve(accounts) => {
                 self.found(self.store.resolve(accounts).await, Answer::Inboxes)
             }
@@ -72,8 +71,7 @@ impl<S: LogStore> Service<S> {
 
     async fn publish(&self, items: Vec<Publish>) -> Answer {
         let items = items.into_iter().map(Append::from).collect();
-        let outcomes = self.store.append(items).await;
-        Answer::Published(outcomes.into_iter().map(|outcome| self.published(outcome)).collect())
+        Answer::Published(self.store.append(items).await)
     }
 
     async fn fetch(&self, now: Timestamp, after: Vec<(Topic, Cursor)>, limit: PageLimit) -> Answer {
@@ -82,36 +80,6 @@ impl<S: LogStore> Service<S> {
 
     async fn heads(&self, known: Vec<(Topic, Seq)>) -> Answer {
         self.found(self.store.heads(known).await, Answer::Heads)
-    }
-
-    async fn upload(&self, bytes: Vec<u8>) -> Answer {
-        let (outcome, welcome_head) = match self.store.upload(bytes).await {
-            Ok(Uploaded { counter, welcome_head }) => {
-                let prev = Seq(counter.saturating_sub(1));
-                (Published::Accepted { seq: Seq(counter), prev }, welcome_head)
-            }
-            Err(error) => (self.refused(error), Seq(0)),
-        };
-        Answer::Uploaded { outcome, welcome_head }
-    }
-
-    fn published(&self, outcome: Result<Appended, AppendError>) -> Published {
-        match outcome {
-            Ok(Appended { seq, prev, duplicate: _ }) => Published::Accepted { seq, prev },
-            Err(error) => self.refused(error),
-        }
-    }
-
-    fn refused(&self, error: AppendError) -> Published {
-        match error {
-            AppendError::Conflict { actual } => Published::Conflict { head: actual },
-            AppendError::TooLarge { max } => Published::TooLarge { max },
-            AppendError::Invalid => Published::Invalid,
-            AppendError::Behind => Published::Behind,
-            AppendError::Full => Published::NotStored { retry_ms: self.limits.retry_full_ms },
-            AppendError::Unavailable => Published::NotStored { retry_ms: self.limits.retry_ms },
-            AppendError::Unknown => Published::Unknown,
-        }
     }
 
     fn found<T>(&self, found: Result<T, ReadError>, answer: impl FnOnce(T) -> Answer) -> Answer {

@@ -2,11 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use conclave_proto::{Record, Seq, Topic};
+use conclave_proto::{
+    Record, Seq, Topic,
+    relay::{PublishOutcome, Uploaded},
+};
 use redb::{ReadableTable, Table, WriteTransaction};
 
-use crate::append::{Append, AppendError, Appended, Call};
-use crate::directory::{self, CheckedUpload, Uploaded};
+use crate::append::{Append, Call};
+use crate::directory::{self, CheckedUpload};
+use crate::failure::WriteError;
 use crate::format::{self, HEADS, Head, IDS, RECORDS};
 use crate::identity;
 use crate::limits::RelayLimits;
@@ -34,10 +38,10 @@ impl Job {
     }
 
     /// The answer if nothing of the commit was done, or nobody knows.
-    pub(crate) fn failed(&self, error: AppendError) -> Done {
+    pub(crate) fn failed(&self, limits: &RelayLimits, error: WriteError) -> Done {
         match self {
-            Self::Append(call) => Done::Appended(vec![Err(error); call.len()]),
-            Self::Upload(_) => Done::Uploaded(Err(error)),
+            Self::Append(call) => Done::Appended(vec![error.outcome(limits); call.len()]),
+            Self::Upload(_) => Done::Uploaded(Uploaded::failed(error.outcome(limits))),
             Self::Trim(..) => Done::Trimmed(Err(error)),
         }
     }
@@ -47,23 +51,17 @@ impl Job {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Done {
     /// Answer `i` belongs to item `i`.
-    Appended(Vec<Result<Appended, AppendError>>),
+    Appended(Vec<PublishOutcome>),
     /// An upload.
-    Uploaded(Result<Uploaded, AppendError>),
+    Uploaded(Uploaded),
     /// The first record that is left; one behind the head if none is.
-    Trimmed(Result<Seq, AppendError>),
+    Trimmed(Result<Seq, WriteError>),
 }
 
 /// Why something is not part of the commit, or the whole commit cannot be.
 pub(crate) enum Refused {
-    Item(AppendError),
+    Item(PublishOutcome),
     Commit(Failure),
-}
-
-impl From<AppendError> for Refused {
-    fn from(error: AppendError) -> Self {
-        Self::Item(error)
-    }
 }
 
 impl<E: Into<Failure>> From<E> for Refused {
@@ -73,10 +71,13 @@ impl<E: Into<Failure>> From<E> for Refused {
 }
 
 /// Lets the refusal of one item be its answer, and a failure that of everybody.
-fn settle<T>(outcome: Result<T, Refused>) -> Result<Result<T, AppendError>, Failure> {
-    match outcome {
-        Ok(done) => Ok(Ok(done)),
-        Err(Refused::Item(error)) => Ok(Err(error)),
+fn settle<T>(
+    done: Result<T, Refused>,
+    refused: impl FnOnce(PublishOutcome) -> T,
+) -> Result<T, Failure> {
+    match done {
+        Ok(done) => Ok(done),
+        Err(Refused::Item(outcome)) => Ok(refused(outcome)),
         Err(Refused::Commit(failure)) => Err(failure),
     }
 }
@@ -100,9 +101,10 @@ pub(crate) fn stage(
     for run in jobs.chunk_by_mut(|one, next| is_append(one) && is_append(next)) {
         match run {
             [Job::Upload(upload)] => {
-                let stored = settle(directory::store(transaction, upload))?;
-                staged.dirty |= matches!(stored, Ok((_, true)));
-                staged.done.push(Done::Uploaded(stored.map(|(uploaded, _)| uploaded)));
+                let refused = |outcome| (Uploaded::failed(outcome), false);
+                let (uploaded, dirty) = settle(directory::store(transaction, upload), refused)?;
+                staged.dirty |= dirty;
+                staged.done.push(Done::Uploaded(uploaded));
             }
             [Job::Trim(topic, upto)] => {
                 let first = trim(transaction, topic, *upto, limits.trim_records, &mut staged)?;
@@ -162,22 +164,19 @@ impl<'t> Logs<'t> {
 
     /// Appends the items of one caller. The payloads are moved out of the call; that of a refused
     /// item stays.
-    fn append_call(
-        &mut self,
-        call: &mut Call,
-    ) -> Result<Vec<Result<Appended, AppendError>>, Failure> {
+    fn append_call(&mut self, call: &mut Call) -> Result<Vec<PublishOutcome>, Failure> {
         let mut refused = BTreeSet::new();
         let mut outcomes = Vec::with_capacity(call.items.len());
         for (item, verdict) in &mut call.items {
             let outcome = if refused.contains(&item.topic) {
-                Err(AppendError::Behind)
+                PublishOutcome::Behind
             } else {
                 match *verdict {
-                    Ok(()) => settle(self.append(item))?,
-                    Err(error) => Err(error),
+                    Ok(()) => settle(self.append(item), |refused| refused)?,
+                    Err(refused) => refused,
                 }
             };
-            if outcome.is_err() {
+            if !outcome.is_accepted() {
                 refused.insert(item.topic.clone());
             }
             outcomes.push(outcome);
@@ -186,27 +185,27 @@ impl<'t> Logs<'t> {
     }
 
     /// The id comes before the expectation, so that a retry finds what it had stored.
-    fn append(&mut self, item: &mut Append) -> Result<Appended, Refused> {
+    fn append(&mut self, item: &mut Append) -> Result<PublishOutcome, Refused> {
         let topic = item.topic.to_bytes();
         let id = format::id_key(&topic, &item.id);
         if let Some(seq) = self.ids.get(id.as_slice())?.map(|seq| seq.value()) {
-            return Ok(Appended { seq: Seq(seq), prev: before(seq)?, duplicate: true });
+            return Ok(PublishOutcome::Accepted { seq: Seq(seq), prev: before(seq)? });
         }
         let head = self.head(&item.topic)?;
-        let actual = head.cursor.seq;
-        if item.expect.is_some_and(|expected| expected != actual) {
-            return Err(AppendError::Conflict { actual }.into());
+        let prev = head.cursor.seq;
+        if item.expect.is_some_and(|expected| expected != prev) {
+            return Err(Refused::Item(PublishOutcome::Conflict { head: prev }));
         }
-        self.fits(item, actual)?;
-        let seq = Seq(actual.0.checked_add(1).ok_or(Failure::Damaged)?);
+        self.fits(item, prev)?;
+        let seq = Seq(prev.0.checked_add(1).ok_or(Failure::Damaged)?);
         let payload = std::mem::take(&mut item.payload);
-        let record = Record::chained(&item.topic, seq, actual, &head.cursor.hash, payload);
+        let record = Record::chained(&item.topic, seq, prev, &head.cursor.hash, payload);
         let key = format::record_key(&topic, seq);
         self.records.insert(key.as_slice(), format::encode_record(&record).as_slice())?;
         self.ids.insert(id.as_slice(), seq.0)?;
         self.moved.insert(item.topic.clone(), Head { cursor: record.cursor(), ..head });
         self.appended.push((item.topic.clone(), record));
-        Ok(Appended { seq, prev: actual, duplicate: false })
+        Ok(PublishOutcome::Accepted { seq, prev })
     }
 
     /// What the topic asks of its next record.
@@ -214,7 +213,7 @@ impl<'t> Logs<'t> {
         match item.topic {
             Topic::Group(_) | Topic::Welcome(_) => Ok(()),
             // A second record would be the first one again. It is not there, so it was trimmed.
-            Topic::Blob(_) if head > Seq(0) => Err(AppendError::Invalid.into()),
+            Topic::Blob(_) if head > Seq(0) => Err(Refused::Item(PublishOutcome::Invalid)),
             Topic::Blob(_) => Ok(()),
             Topic::Identity(inbox) => {
                 let entries_max = self.limits.identity_entries;

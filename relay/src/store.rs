@@ -4,11 +4,11 @@ use conclave_core::bounds::{BoxFuture, MaybeSend, MaybeSync};
 use conclave_proto::{
     Cursor, InboxId, InstallationId, Seq, Timestamp, Topic,
     identity::Account,
-    relay::{PageLimit, TopicPage},
+    relay::{PageLimit, PublishOutcome, TopicPage, Uploaded},
 };
 
-use crate::append::{Append, AppendError, Appended};
-use crate::directory::Uploaded;
+use crate::append::Append;
+use crate::failure::WriteError;
 use crate::founding::RelayIdentity;
 use crate::logs::{Listener, Logs};
 use crate::read::ReadError;
@@ -19,8 +19,8 @@ use crate::read::ReadError;
 /// What was accepted is durable, keeps its place for ever, and is seen by every read that begins
 /// later. Reads never see what may still be lost: a cursor never has a hole that fills later.
 pub trait LogStore: MaybeSend + MaybeSync + 'static {
-    /// As [`Logs::append`]. Dropping the future means [`AppendError::Unknown`] for all.
-    fn append(&self, items: Vec<Append>) -> BoxFuture<'_, Vec<Result<Appended, AppendError>>>;
+    /// As [`Logs::append`]. Dropping the future means [`PublishOutcome::Unknown`] for all.
+    fn append(&self, items: Vec<Append>) -> BoxFuture<'_, Vec<PublishOutcome>>;
 
     /// As [`Logs::read`].
     fn read(
@@ -37,10 +37,10 @@ pub trait LogStore: MaybeSend + MaybeSync + 'static {
     ) -> BoxFuture<'_, Result<Vec<(Topic, Cursor)>, ReadError>>;
 
     /// As [`Logs::trim`].
-    fn trim(&self, topic: Topic, upto: Seq) -> BoxFuture<'_, Result<Seq, AppendError>>;
+    fn trim(&self, topic: Topic, upto: Seq) -> BoxFuture<'_, Result<Seq, WriteError>>;
 
-    /// As [`Logs::upload`]. Dropping the future means [`AppendError::Unknown`].
-    fn upload(&self, bytes: Vec<u8>) -> BoxFuture<'_, Result<Uploaded, AppendError>>;
+    /// As [`Logs::upload`]. Dropping the future means [`PublishOutcome::Unknown`].
+    fn upload(&self, bytes: Vec<u8>) -> BoxFuture<'_, Uploaded>;
 
     /// As [`Logs::key_packages`].
     fn key_packages(
@@ -68,7 +68,7 @@ pub trait LogStore: MaybeSend + MaybeSync + 'static {
 pub struct Direct(pub Logs);
 
 impl LogStore for Direct {
-    fn append(&self, items: Vec<Append>) -> BoxFuture<'_, Vec<Result<Appended, AppendError>>> {
+    fn append(&self, items: Vec<Append>) -> BoxFuture<'_, Vec<PublishOutcome>> {
         ready(self.0.append(items))
     }
 
@@ -88,11 +88,11 @@ impl LogStore for Direct {
         ready(self.0.heads(&known))
     }
 
-    fn trim(&self, topic: Topic, upto: Seq) -> BoxFuture<'_, Result<Seq, AppendError>> {
+    fn trim(&self, topic: Topic, upto: Seq) -> BoxFuture<'_, Result<Seq, WriteError>> {
         ready(self.0.trim(&topic, upto))
     }
 
-    fn upload(&self, bytes: Vec<u8>) -> BoxFuture<'_, Result<Uploaded, AppendError>> {
+    fn upload(&self, bytes: Vec<u8>) -> BoxFuture<'_, Uploaded> {
         ready(self.0.upload(bytes))
     }
 

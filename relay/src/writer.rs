@@ -11,13 +11,14 @@ use conclave_core::bounds::BoxFuture;
 use conclave_proto::{
     Cursor, InboxId, InstallationId, Seq, Timestamp, Topic,
     identity::Account,
-    relay::{PageLimit, TopicPage},
+    relay::{PageLimit, PublishOutcome, TopicPage, Uploaded},
 };
 use futures_channel::oneshot;
 use parking_lot::Mutex;
 
-use crate::append::{Append, AppendError, Appended, Call};
-use crate::directory::{CheckedUpload, Uploaded};
+use crate::append::{Append, Call};
+use crate::directory::CheckedUpload;
+use crate::failure::WriteError;
 use crate::founding::RelayIdentity;
 use crate::limits::RelayLimits;
 use crate::logs::{Listener, Logs};
@@ -29,7 +30,7 @@ use crate::store::{LogStore, ready};
 ///
 /// Whatever waits while one commit runs goes into the next one together (group commit). Reads do
 /// not queue: they run where they are called, in memory or waiting for the file. A full queue, and
-/// one that is closed, answers [`AppendError::Unavailable`] at once. Dropping the last clone is
+/// one that is closed, answers [`WriteError::Unavailable`] at once. Dropping the last clone is
 /// [`close`](Self::close).
 #[derive(Clone, Debug)]
 pub struct RelayStore {
@@ -88,33 +89,37 @@ impl RelayStore {
     }
 
     /// Queues a job; checks were made before. The answer comes when it is durable.
-    fn queue(&self, job: Job) -> Result<oneshot::Receiver<Done>, AppendError> {
+    fn queue(&self, job: Job) -> Result<oneshot::Receiver<Done>, WriteError> {
         let bytes = self.shared.hold(job.bytes())?;
         let (reply, answer) = oneshot::channel();
         let queue = self.shared.queue.lock();
-        let queue = queue.as_ref().ok_or(AppendError::Unavailable)?;
+        let queue = queue.as_ref().ok_or(WriteError::Unavailable)?;
         match queue.try_send(Waiting { job, bytes, reply }) {
             Ok(()) => Ok(answer),
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                Err(AppendError::Unavailable)
+                Err(WriteError::Unavailable)
             }
         }
     }
 
     /// Queues a job and waits for it. If the writer dies with it nobody knows.
-    async fn run(&self, job: Job) -> Result<Done, AppendError> {
-        self.queue(job)?.await.map_err(|_| AppendError::Unknown)
+    async fn run(&self, job: Job) -> Result<Done, WriteError> {
+        self.queue(job)?.await.map_err(|_| WriteError::Unknown)
+    }
+
+    /// What is told of each item of a job that has no answer of its kind.
+    fn outcome_of(&self, done: Result<Done, WriteError>) -> PublishOutcome {
+        done.err().unwrap_or(WriteError::Unknown).outcome(self.logs().limits())
     }
 }
 
 impl LogStore for RelayStore {
-    fn append(&self, items: Vec<Append>) -> BoxFuture<'_, Vec<Result<Appended, AppendError>>> {
+    fn append(&self, items: Vec<Append>) -> BoxFuture<'_, Vec<PublishOutcome>> {
         Box::pin(async move {
             let count = items.len();
             match self.run(Job::Append(Call::check(items))).await {
                 Ok(Done::Appended(outcomes)) => outcomes,
-                Ok(Done::Uploaded(_) | Done::Trimmed(_)) => vec![Err(AppendError::Unknown); count],
-                Err(error) => vec![Err(error); count],
+                other => vec![self.outcome_of(other); count],
             }
         })
     }
@@ -135,12 +140,12 @@ impl LogStore for RelayStore {
         ready(self.logs().heads(&known))
     }
 
-    fn trim(&self, topic: Topic, upto: Seq) -> BoxFuture<'_, Result<Seq, AppendError>> {
+    fn trim(&self, topic: Topic, upto: Seq) -> BoxFuture<'_, Result<Seq, WriteError>> {
         Box::pin(async move {
             let mut first = Seq(0);
             loop {
                 let Done::Trimmed(outcome) = self.run(Job::Trim(topic.clone(), upto)).await? else {
-                    return Err(AppendError::Unknown);
+                    return Err(WriteError::Unknown);
                 };
                 let reached = outcome?;
                 if reached > upto || reached == first {
@@ -151,11 +156,15 @@ impl LogStore for RelayStore {
         })
     }
 
-    fn upload(&self, bytes: Vec<u8>) -> BoxFuture<'_, Result<Uploaded, AppendError>> {
+    fn upload(&self, bytes: Vec<u8>) -> BoxFuture<'_, Uploaded> {
         Box::pin(async move {
-            match self.run(Job::Upload(CheckedUpload::check(bytes)?)).await? {
-                Done::Uploaded(outcome) => outcome,
-                Done::Appended(_) | Done::Trimmed(_) => Err(AppendError::Unknown),
+            let upload = match CheckedUpload::check(bytes) {
+                Ok(upload) => upload,
+                Err(refused) => return Uploaded::failed(refused),
+            };
+            match self.run(Job::Upload(upload)).await {
+                Ok(Done::Uploaded(uploaded)) => uploaded,
+                other => Uploaded::failed(self.outcome_of(other)),
             }
         })
     }
@@ -186,12 +195,12 @@ impl LogStore for RelayStore {
 impl Shared {
     /// Counts bytes that wait, unless that would be too many; a call that is too long alone
     /// passes while nothing else waits.
-    fn hold(&self, bytes: usize) -> Result<Held, AppendError> {
+    fn hold(&self, bytes: usize) -> Result<Held, WriteError> {
         let max = self.logs.limits().queue_bytes;
         let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
         let held = Held { bytes, of: Arc::clone(&self.bytes) };
         let fits = before == 0 || before.saturating_add(bytes) <= max;
-        if fits { Ok(held) } else { Err(AppendError::Unavailable) }
+        if fits { Ok(held) } else { Err(WriteError::Unavailable) }
     }
 
     fn close(&self) {

@@ -9,11 +9,11 @@ use conclave_proto::{
     codec::Wire,
     identity::{Account, Action, IdentityState, Member},
     package::PackageUpload,
-    relay::{PageLimit, SignedHead},
+    relay::{PageLimit, PublishOutcome, SignedHead, Uploaded},
 };
-use conclave_relay::{AppendError, Logs, Uploaded};
+use conclave_relay::Logs;
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
-use kit::{append, append_one, everything, group, in_memory};
+use kit::{append, append_one, everything, group, in_memory, seq_of, stored};
 
 /// R1, R3: an identity log takes what folds onto it, by compare-and-append, and nothing else.
 #[test]
@@ -22,22 +22,22 @@ fn an_identity_log_takes_only_entries_that_count() {
     let (inbox, first) = founding_entry(1);
     let topic = Topic::Identity(inbox);
     let put = |entry: &[u8], head| append_one(&logs, append(&topic, entry).expecting(Seq(head)));
-    assert_eq!(append_one(&logs, append(&topic, &first)), Err(AppendError::Invalid));
-    assert_eq!(put(b"junk", 0), Err(AppendError::Invalid));
+    assert_eq!(append_one(&logs, append(&topic, &first)), PublishOutcome::Invalid);
+    assert_eq!(put(b"junk", 0), PublishOutcome::Invalid);
     let elsewhere = append(&Topic::Identity(InboxId([7; 32])), &first).expecting(Seq(0));
-    assert_eq!(append_one(&logs, elsewhere), Err(AppendError::Invalid));
-    put(&first, 0).unwrap();
-    assert!(put(&first, 0).unwrap().duplicate);
+    assert_eq!(append_one(&logs, elsewhere), PublishOutcome::Invalid);
+    assert_eq!(seq_of(put(&first, 0)), Seq(1));
+    assert_eq!(seq_of(put(&first, 0)), Seq(1));
 
     let state = state_of(&logs, inbox);
     let unsigned = Draft::following(&state, Timestamp(2))
         .add_installation(installation(9), account(1))
         .sign_with_account(&key(1))
         .encode();
-    assert_eq!(put(&unsigned, 1), Err(AppendError::Invalid));
+    assert_eq!(put(&unsigned, 1), PublishOutcome::Invalid);
     let second = adding(&state, 9, 1);
-    assert_eq!(put(&second, 0), Err(AppendError::Conflict { actual: Seq(1) }));
-    put(&second, 1).unwrap();
+    assert_eq!(put(&second, 0), PublishOutcome::Conflict { head: Seq(1) });
+    assert_eq!(seq_of(put(&second, 1)), Seq(2));
     let state = state_of(&logs, inbox);
     assert!(state.installations.contains_key(&installation(9)));
     assert_eq!(state.sequence, 2, "nothing in the log is skipped");
@@ -62,7 +62,7 @@ fn heads_of_identity_logs_are_signed() {
         head.seq
     };
     assert_eq!(signed(Timestamp(5)), Seq(0));
-    append_one(&logs, append(&topic, &first).expecting(Seq(0))).unwrap();
+    stored(&logs, append(&topic, &first).expecting(Seq(0)));
     assert_eq!(signed(Timestamp(6)), Seq(1));
 }
 
@@ -73,7 +73,7 @@ fn accounts_resolve_to_the_inbox_that_listed_them_last() {
     let resolve = |seed| logs.resolve(&[account(seed), account(99)]).unwrap();
     let found = |seed: u8| {
         let (inbox, entry) = founding_entry(seed);
-        append_one(&logs, append(&Topic::Identity(inbox), &entry).expecting(Seq(0))).unwrap();
+        stored(&logs, append(&Topic::Identity(inbox), &entry).expecting(Seq(0)));
         inbox
     };
     assert_eq!(resolve(1), [None, None]);
@@ -85,15 +85,21 @@ fn accounts_resolve_to_the_inbox_that_listed_them_last() {
         .sign_with_account(&key(1))
         .sign_with_account(&key(2))
         .encode();
-    append_one(&logs, append(&Topic::Identity(two), &join).expecting(Seq(1))).unwrap();
+    stored(&logs, append(&Topic::Identity(two), &join).expecting(Seq(1)));
     assert_eq!(resolve(1), [Some(two), None]);
     let leave = Draft::following(&state_of(&logs, two), Timestamp(3))
         .action(Action::Revoke { member: Member::Account(account(1)) })
         .sign_with_account(&key(2))
         .encode();
-    append_one(&logs, append(&Topic::Identity(two), &leave).expecting(Seq(2))).unwrap();
+    stored(&logs, append(&Topic::Identity(two), &leave).expecting(Seq(2)));
     assert_eq!(resolve(1), [None, None]);
     assert_eq!(resolve(2), [Some(two), None]);
+}
+
+/// The answer to an accepted upload.
+fn accepted(counter: u64, welcome_head: Seq) -> Uploaded {
+    let prev = Seq(counter - 1);
+    Uploaded { outcome: PublishOutcome::Accepted { seq: Seq(counter), prev }, welcome_head }
 }
 
 /// R7, scenario 94: an upload replaces older ones and is never replaced by one.
@@ -101,11 +107,11 @@ fn accounts_resolve_to_the_inbox_that_listed_them_last() {
 fn a_replayed_key_package_upload_is_refused() {
     let logs = in_memory();
     let (one, two) = (upload(1, 5, b"one"), upload(1, 7, b"two"));
-    let accepted = |counter| Ok(Uploaded { counter, welcome_head: Seq(0) });
+    let accepted = |counter| accepted(counter, Seq(0));
     assert_eq!(logs.upload(one.clone()), accepted(5));
     assert_eq!(logs.upload(two.clone()), accepted(7));
-    assert_eq!(logs.upload(one), Err(AppendError::Invalid));
-    assert_eq!(logs.upload(upload(1, 7, b"other")), Err(AppendError::Invalid));
+    assert_eq!(logs.upload(one).outcome, PublishOutcome::Invalid);
+    assert_eq!(logs.upload(upload(1, 7, b"other")).outcome, PublishOutcome::Invalid);
     let of = [installation(2), installation(1)];
     assert_eq!(logs.key_packages(&of).unwrap(), [None, Some(two)]);
 }
@@ -123,11 +129,11 @@ fn an_upload_that_the_installation_has_not_signed_is_refused() {
         PackageUpload { signature: vec![0; 64], ..good.clone() },
         PackageUpload { signature: vec![], ..good },
     ] {
-        assert_eq!(logs.upload(forged.encode()), Err(AppendError::Invalid));
+        assert_eq!(logs.upload(forged.encode()).outcome, PublishOutcome::Invalid);
     }
-    assert_eq!(logs.upload(b"junk".to_vec()), Err(AppendError::Invalid));
+    assert_eq!(logs.upload(b"junk".to_vec()).outcome, PublishOutcome::Invalid);
     let long = logs.upload(vec![1; 100_000]);
-    assert!(matches!(long, Err(AppendError::TooLarge { .. })));
+    assert!(matches!(long.outcome, PublishOutcome::TooLarge { .. }));
     assert_eq!(logs.stats().unwrap().packages, 0);
 }
 
@@ -136,10 +142,10 @@ fn an_upload_that_the_installation_has_not_signed_is_refused() {
 fn an_upload_names_the_head_of_the_welcome_log_when_it_took_effect() {
     let logs = in_memory();
     let welcomes = Topic::Welcome(installation(1));
-    append_one(&logs, append(&welcomes, b"to the package before")).unwrap();
-    let accepted = Ok(Uploaded { counter: 1, welcome_head: Seq(1) });
+    stored(&logs, append(&welcomes, b"to the package before"));
+    let accepted = accepted(1, Seq(1));
     assert_eq!(logs.upload(upload(1, 1, b"package")), accepted);
-    append_one(&logs, append(&welcomes, b"to this package")).unwrap();
+    stored(&logs, append(&welcomes, b"to this package"));
     assert_eq!(logs.upload(upload(1, 1, b"package")), accepted);
 }
 

@@ -11,7 +11,7 @@ use std::thread;
 
 use conclave_proto::{Seq, Topic};
 use conclave_relay::{Append, LogStore, Logs, RelayLimits, RelayStore};
-use kit::{Folder, append, block_on, everything, founding, group};
+use kit::{Folder, append, block_on, everything, founding, group, seq_of};
 
 const PATH: &str = "CONCLAVE_TEST_RELAY_TO_DIE_WITH";
 const ROUND: &str = "CONCLAVE_TEST_RELAY_ROUND";
@@ -50,10 +50,8 @@ fn append_until_the_end() {
             threads.spawn(move || {
                 for number in 0.. {
                     let appended = block_on(store.append(vec![item([round, writer, number])]));
-                    let line = format!(
-                        "\nacknowledged {writer} {number} {}\n",
-                        appended[0].unwrap().seq.0
-                    );
+                    let line =
+                        format!("\nacknowledged {writer} {number} {}\n", seq_of(appended[0]).0);
                     std::io::stdout().lock().write_all(line.as_bytes()).unwrap();
                     std::io::stdout().flush().unwrap();
                 }
@@ -101,7 +99,9 @@ fn verify(logs: &Logs, acknowledged: &BTreeMap<[u32; 3], Seq>) {
     let commits = logs.stats().unwrap().commits;
     for chunk in acknowledged.keys().collect::<Vec<_>>().chunks(1_000) {
         let again = logs.append(chunk.iter().map(|name| item(**name)).collect());
-        assert!(again.into_iter().all(|outcome| outcome.unwrap().duplicate));
+        for (name, outcome) in chunk.iter().zip(again) {
+            assert_eq!(seq_of(outcome), acknowledged[*name], "in its place of before");
+        }
     }
     assert_eq!(logs.stats().unwrap().commits, commits, "nothing was there to store");
 }

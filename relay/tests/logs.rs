@@ -6,11 +6,15 @@ use crate::kit;
 use std::sync::{Arc, Mutex};
 
 use conclave_proto::{
-    Cursor, InstallationId, Seq, Topic, TransmitId, limits, record::transmit_id, relay::PageLimit,
+    Cursor, InstallationId, Seq, Topic, TransmitId, limits,
+    record::transmit_id,
+    relay::{PageLimit, PublishOutcome},
     welcome::body_address,
 };
-use conclave_relay::{Append, AppendError, Call, Done, Job, Logs, ReadError, RelayLimits};
-use kit::{NOW, append, append_one, everything, follow, founding, group, in_memory, seq_of};
+use conclave_relay::{Append, Call, Done, Job, Logs, ReadError, RelayLimits};
+use kit::{
+    NOW, append, append_one, everything, follow, founding, group, in_memory, seq_of, stored,
+};
 
 /// R4, R8: places increase, and every record extends the one before.
 #[test]
@@ -34,15 +38,14 @@ fn the_same_bytes_again_are_found_in_their_place() {
     let logs = in_memory();
     let topic = group(1);
     let item = append(&topic, b"first").expecting(Seq(0));
-    let first = append_one(&logs, item.clone()).unwrap();
-    assert!(!first.duplicate);
-    append_one(&logs, append(&topic, b"second")).unwrap();
-    let again = append_one(&logs, item).unwrap();
-    assert_eq!((again.seq, again.prev, again.duplicate), (first.seq, first.prev, true));
+    let first = append_one(&logs, item.clone());
+    assert_eq!(seq_of(first), Seq(1));
+    stored(&logs, append(&topic, b"second"));
+    assert_eq!(append_one(&logs, item), first);
     assert_eq!(everything(&logs, &topic).len(), 2);
     let twice = append(&topic, b"third");
     let twice = logs.append(vec![twice.clone(), twice]);
-    assert_eq!(twice[0].unwrap().seq, twice[1].unwrap().seq);
+    assert_eq!((seq_of(twice[0]), twice[0]), (Seq(3), twice[1]));
     assert_eq!(everything(&logs, &topic).len(), 3);
 }
 
@@ -52,10 +55,10 @@ fn an_id_with_other_bytes_is_refused() {
     let logs = in_memory();
     let topic = group(1);
     let wrong = Append { id: TransmitId([9; 16]), ..append(&topic, b"bytes") };
-    assert_eq!(append_one(&logs, wrong), Err(AppendError::Invalid));
+    assert_eq!(append_one(&logs, wrong), PublishOutcome::Invalid);
     let squatted = Append { id: transmit_id(&topic, b"victim"), ..append(&topic, b"bytes") };
-    assert_eq!(append_one(&logs, squatted), Err(AppendError::Invalid));
-    assert!(!append_one(&logs, append(&topic, b"victim")).unwrap().duplicate);
+    assert_eq!(append_one(&logs, squatted), PublishOutcome::Invalid);
+    assert_eq!(stored(&logs, append(&topic, b"victim")), Seq(1));
 }
 
 /// R4: an expectation that does not hold is a conflict that names the head, and stores nothing.
@@ -66,10 +69,10 @@ fn an_expectation_that_does_not_hold_is_a_conflict() {
     let head = seq_of(append_one(&logs, append(&topic, b"a").expecting(Seq(0))));
     for expected in [Seq(0), Seq(7)] {
         let outcome = append_one(&logs, append(&topic, b"b").expecting(expected));
-        assert_eq!(outcome, Err(AppendError::Conflict { actual: head }));
+        assert_eq!(outcome, PublishOutcome::Conflict { head });
     }
     assert_eq!(everything(&logs, &topic).len(), 1);
-    append_one(&logs, append(&topic, b"b").expecting(head)).unwrap();
+    stored(&logs, append(&topic, b"b").expecting(head));
 }
 
 /// E6: after an item that is not accepted the later ones of its topic are behind, in its call
@@ -94,12 +97,12 @@ fn what_follows_a_refused_item_is_behind_in_its_own_call_only() {
             Done::Uploaded(_) | Done::Trimmed(_) => panic!("appends"),
         })
         .collect();
-    assert_eq!(outcomes[0][0], Err(AppendError::Conflict { actual: Seq(0) }));
-    assert!(outcomes[0][1].is_ok());
-    assert_eq!(outcomes[0][2], Err(AppendError::Behind));
+    assert_eq!(outcomes[0][0], PublishOutcome::Conflict { head: Seq(0) });
+    assert!(outcomes[0][1].is_accepted());
+    assert_eq!(outcomes[0][2], PublishOutcome::Behind);
     assert_eq!(seq_of(outcomes[1][0]), Seq(1));
-    assert_eq!(outcomes[2][0], Err(AppendError::Conflict { actual: Seq(1) }));
-    assert_eq!(outcomes[2][2], Err(AppendError::Behind));
+    assert_eq!(outcomes[2][0], PublishOutcome::Conflict { head: Seq(1) });
+    assert_eq!(outcomes[2][2], PublishOutcome::Behind);
     assert_eq!(everything(&logs, &one).len(), 1);
     assert_eq!(everything(&logs, &two).len(), 2);
     assert_eq!(logs.stats().unwrap().commits, 1);
@@ -112,9 +115,9 @@ fn what_is_longer_than_its_topic_takes_is_too_large() {
     let installation = InstallationId([1; 32]);
     for topic in [group(1), Topic::Welcome(installation)] {
         let max = conclave_relay::record_bytes(&topic);
-        append_one(&logs, append(&topic, &vec![1; max])).unwrap();
+        stored(&logs, append(&topic, &vec![1; max]));
         let outcome = append_one(&logs, append(&topic, &vec![2; max + 1]));
-        assert_eq!(outcome, Err(AppendError::TooLarge { max: u32::try_from(max).unwrap() }));
+        assert_eq!(outcome, PublishOutcome::TooLarge { max: u32::try_from(max).unwrap() });
     }
     assert_eq!(conclave_relay::record_bytes(&group(1)), limits::ENVELOPE_BYTES);
 }
@@ -125,12 +128,13 @@ fn a_body_is_stored_once_under_its_own_address() {
     let logs = in_memory();
     let body = vec![3; 300_000];
     let topic = Topic::Blob(body_address(&body));
-    assert_eq!(append_one(&logs, append(&topic, b"other")), Err(AppendError::Invalid));
-    assert!(!append_one(&logs, append(&topic, &body)).unwrap().duplicate);
-    assert!(append_one(&logs, append(&topic, &body)).unwrap().duplicate);
+    assert_eq!(append_one(&logs, append(&topic, b"other")), PublishOutcome::Invalid);
+    let first = append_one(&logs, append(&topic, &body));
+    assert_eq!(seq_of(first), Seq(1));
+    assert_eq!(append_one(&logs, append(&topic, &body)), first);
     assert_eq!(everything(&logs, &topic)[0].payload, body);
     logs.trim(&topic, Seq(1)).unwrap();
-    assert_eq!(append_one(&logs, append(&topic, &body)), Err(AppendError::Invalid));
+    assert_eq!(append_one(&logs, append(&topic, &body)), PublishOutcome::Invalid);
 }
 
 /// E6: a page holds what the limits allow, earlier topics first, and says where more is.
@@ -140,7 +144,7 @@ fn pages_keep_to_their_limits_and_say_what_is_left() {
     let topics = [group(1), group(2), group(3)];
     for topic in &topics {
         for number in 0..4_u8 {
-            append_one(&logs, append(topic, &[number; 100])).unwrap();
+            stored(&logs, append(topic, &[number; 100]));
         }
     }
     let after: Vec<_> = topics.iter().map(|topic| (topic.clone(), Cursor::START)).collect();
@@ -166,9 +170,9 @@ fn a_page_is_never_longer_than_the_relay_allows() {
     (limits.page_bytes, limits.page_records) = (1_000, 5);
     let logs = Logs::in_memory(&founding(), limits).unwrap();
     let topic = group(1);
-    append_one(&logs, append(&topic, &[9; 5_000])).unwrap();
+    stored(&logs, append(&topic, &[9; 5_000]));
     for number in 0..20_u8 {
-        append_one(&logs, append(&topic, &[number; 300])).unwrap();
+        stored(&logs, append(&topic, &[number; 300]));
     }
     let all = PageLimit { records: u32::MAX, bytes: u32::MAX };
     let page = |after| logs.read(NOW, &[(topic.clone(), after)], all).unwrap().remove(0);
@@ -183,7 +187,7 @@ fn a_page_is_never_longer_than_the_relay_allows() {
 fn heads_name_the_logs_that_moved() {
     let logs = in_memory();
     for number in 0..100_u8 {
-        append_one(&logs, append(&group(number), b"one")).unwrap();
+        stored(&logs, append(&group(number), b"one"));
     }
     let known: Vec<_> =
         (0..=100_u8).map(|number| (group(number), Seq(u64::from(number % 10 != 0)))).collect();
@@ -205,7 +209,7 @@ fn a_trimmed_log_says_so_and_goes_on() {
     let logs = Logs::in_memory(&founding(), limits).unwrap();
     let topic = group(1);
     for number in 0..10_u8 {
-        append_one(&logs, append(&topic, &[number])).unwrap();
+        stored(&logs, append(&topic, &[number]));
     }
     let all = everything(&logs, &topic);
     assert_eq!(logs.trim(&topic, Seq(7)), Ok(Seq(8)));
@@ -217,13 +221,12 @@ fn a_trimmed_log_says_so_and_goes_on() {
     assert_eq!(read(all[5].cursor()), truncated);
     assert_eq!(read(all[6].cursor()).unwrap()[0].records, all[7..]);
 
-    assert!(append_one(&logs, append(&topic, &[9])).unwrap().duplicate);
-    let again = append_one(&logs, append(&topic, &[0])).unwrap();
-    assert_eq!((again.seq, again.duplicate), (Seq(11), false));
+    assert_eq!(stored(&logs, append(&topic, &[9])), Seq(10));
+    assert_eq!(stored(&logs, append(&topic, &[0])), Seq(11));
     assert_eq!(logs.trim(&topic, Seq(u64::MAX)), Ok(Seq(12)));
     assert!(read(Cursor { seq: Seq(10), hash: all[9].hash }).is_err());
-    let next = append_one(&logs, append(&topic, b"next").expecting(Seq(11))).unwrap();
-    assert_eq!(next.seq, Seq(12), "the head outlives its record");
+    let next = stored(&logs, append(&topic, b"next").expecting(Seq(11)));
+    assert_eq!(next, Seq(12), "the head outlives its record");
 }
 
 /// R4: the listener hears of every record once, in order, and of no duplicate.
@@ -235,9 +238,9 @@ fn a_listener_hears_of_each_record_once() {
     logs.listen(Box::new(move |records| ear.lock().unwrap().extend_from_slice(records)));
     let topic = group(1);
     logs.append(vec![append(&topic, b"a"), append(&topic, b"b"), append(&topic, b"a")]);
-    append_one(&logs, append(&topic, b"b")).unwrap();
-    append_one(&logs, append(&topic, b"c").expecting(Seq(0))).unwrap_err();
-    append_one(&logs, append(&topic, b"d")).unwrap();
+    stored(&logs, append(&topic, b"b"));
+    assert!(append_one(&logs, append(&topic, b"c").expecting(Seq(0))).is_refused());
+    stored(&logs, append(&topic, b"d"));
     let heard: Vec<_> = heard.lock().unwrap().drain(..).map(|(_, record)| record).collect();
     assert_eq!(heard, everything(&logs, &topic));
 }
@@ -247,7 +250,7 @@ fn a_listener_hears_of_each_record_once() {
 fn a_reader_that_is_ahead_of_the_log_hears_its_head() {
     let logs = in_memory();
     let topic = group(1);
-    append_one(&logs, append(&topic, b"a")).unwrap();
+    stored(&logs, append(&topic, b"a"));
     let ahead = Cursor { seq: Seq(5), ..Cursor::START };
     let pages = logs.read(NOW, &[(topic, ahead)], PageLimit::default()).unwrap();
     assert_eq!((pages[0].head.seq, pages[0].records.len(), pages[0].more), (Seq(1), 0, false));

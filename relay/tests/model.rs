@@ -5,10 +5,11 @@ use crate::kit;
 
 use std::collections::BTreeMap;
 
-use conclave_proto::{Cursor, Record, Seq, Topic, relay::PageLimit};
-use conclave_relay::{
-    Append, AppendError, Appended, Call, Done, Job, Logs, ReadError, RelayLimits,
+use conclave_proto::{
+    Cursor, Record, Seq, Topic,
+    relay::{PageLimit, PublishOutcome},
 };
+use conclave_relay::{Append, Call, Done, Job, Logs, ReadError, RelayLimits};
 use kit::{Folder, NOW, append, founding, group};
 use proptest::prelude::*;
 
@@ -98,30 +99,30 @@ impl Model {
         self.logs.entry(topic.clone()).or_default()
     }
 
-    fn append(&mut self, item: &Append) -> Result<Appended, AppendError> {
+    fn append(&mut self, item: &Append) -> PublishOutcome {
         let log = self.log(&item.topic);
         if let Some(found) = log.left().iter().find(|record| record.id == item.id) {
-            return Ok(Appended { seq: found.seq, prev: found.prev, duplicate: true });
+            return PublishOutcome::Accepted { seq: found.seq, prev: found.prev };
         }
         let Cursor { seq: prev, hash } = log.head();
         if item.expect.is_some_and(|expected| expected != prev) {
-            return Err(AppendError::Conflict { actual: prev });
+            return PublishOutcome::Conflict { head: prev };
         }
         let seq = Seq(prev.0 + 1);
         log.records.push(Record::chained(&item.topic, seq, prev, &hash, item.payload.clone()));
-        Ok(Appended { seq, prev, duplicate: false })
+        PublishOutcome::Accepted { seq, prev }
     }
 
-    fn call(&mut self, items: &[Append]) -> Vec<Result<Appended, AppendError>> {
+    fn call(&mut self, items: &[Append]) -> Vec<PublishOutcome> {
         let mut refused = Vec::new();
         let mut outcomes = Vec::new();
         for item in items {
             let outcome = if refused.contains(&&item.topic) {
-                Err(AppendError::Behind)
+                PublishOutcome::Behind
             } else {
                 self.append(item)
             };
-            if outcome.is_err() {
+            if !outcome.is_accepted() {
                 refused.push(&item.topic);
             }
             outcomes.push(outcome);

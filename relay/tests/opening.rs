@@ -7,8 +7,9 @@ use std::fs;
 use std::path::Path;
 
 use conclave_core::{BlockedOn, Class};
+use conclave_proto::Seq;
 use conclave_relay::{Founding, Logs, OpenError, RelayLimits};
-use kit::{Folder, append, append_one, everything, founding, group};
+use kit::{Folder, append, everything, founding, group, stored};
 use redb::{Database, TableDefinition};
 
 /// R1: what was stored is there again, and so is who the relay is.
@@ -17,14 +18,14 @@ fn logs_and_identity_outlive_the_process() {
     let folder = Folder::new();
     let path = folder.file("logs");
     let logs = create(&path).unwrap();
-    append_one(&logs, append(&group(1), b"one")).unwrap();
+    stored(&logs, append(&group(1), b"one"));
     let identity = logs.identity();
     drop(logs);
     let other = Founding::from_random(&[77; 48]);
     let logs = Logs::create_or_open(&path, &other, RelayLimits::default()).unwrap();
     assert_eq!(logs.identity(), identity, "founded once");
-    assert!(append_one(&logs, append(&group(1), b"one")).unwrap().duplicate);
-    append_one(&logs, append(&group(1), b"two")).unwrap();
+    assert_eq!(stored(&logs, append(&group(1), b"one")), Seq(1));
+    stored(&logs, append(&group(1), b"two"));
     assert_eq!(everything(&logs, &group(1)).len(), 2);
 }
 
@@ -113,7 +114,7 @@ fn a_file_that_was_cut_off_is_refused() {
     let path = folder.file("logs");
     let logs = create(&path).unwrap();
     for number in 0..20_u8 {
-        append_one(&logs, append(&group(1), &[number; 9_000])).unwrap();
+        stored(&logs, append(&group(1), &[number; 9_000]));
     }
     drop(logs);
     let bytes = fs::read(&path).unwrap();

@@ -11,7 +11,7 @@ use conclave_proto::{
     identity::Account,
     limits,
     record::transmit_id,
-    relay::{Answer, Failure, PageLimit, Publish, Published, Request},
+    relay::{Answer, Failure, PageLimit, Publish, PublishOutcome, Request},
 };
 use conclave_relay::{Direct, Logs, RelayLimits, RelayStore, Service};
 use kit::{NOW, block_on, founding, group, in_memory};
@@ -44,13 +44,13 @@ fn each_envelope_has_its_own_answer() {
         publish(&Topic::Blob([1; 32]), b"d", None),
         publish(&topic, b"a", None),
     ];
-    let accepted = Published::Accepted { seq: Seq(1), prev: Seq(0) };
+    let accepted = PublishOutcome::Accepted { seq: Seq(1), prev: Seq(0) };
     let expected = vec![
-        accepted.clone(),
-        Published::Conflict { head: Seq(0) },
-        Published::Behind,
-        Published::TooLarge { max: u32::try_from(limits::ENVELOPE_BYTES).unwrap() },
-        Published::Invalid,
+        accepted,
+        PublishOutcome::Conflict { head: Seq(0) },
+        PublishOutcome::Behind,
+        PublishOutcome::TooLarge { max: u32::try_from(limits::ENVELOPE_BYTES).unwrap() },
+        PublishOutcome::Invalid,
         accepted,
     ];
     let answer = block_on(service.answer(NOW, Request::Publish(items)));
@@ -105,12 +105,12 @@ fn a_trimmed_log_is_answered_as_truncated() {
 #[test]
 fn a_medium_that_fails_is_never_an_acceptance() {
     for (kind, fails_when, bytes, expected) in [
-        (ErrorKind::Other, Fails::Syncing, 100, Published::Unknown),
+        (ErrorKind::Other, Fails::Syncing, 100, PublishOutcome::Unknown),
         (
             ErrorKind::StorageFull,
             Fails::Growing,
             2_000_000,
-            Published::NotStored { retry_ms: 30_000 },
+            PublishOutcome::NotStored { retry_ms: 30_000 },
         ),
     ] {
         let medium = Medium::default();
@@ -122,14 +122,14 @@ fn a_medium_that_fails_is_never_an_acceptance() {
             let request = Request::Publish(vec![publish(&topic, payload, None)]);
             block_on(service.answer(NOW, request))
         };
-        let accepted = Published::Accepted { seq: Seq(1), prev: Seq(0) };
+        let accepted = PublishOutcome::Accepted { seq: Seq(1), prev: Seq(0) };
         assert_eq!(put(b"before"), Answer::Published(vec![accepted]));
         *fails.lock().unwrap() = Some((kind, fails_when));
         // The long one makes the file grow.
         let first = put(&vec![1; bytes]);
         assert_eq!(first, Answer::Published(vec![expected]));
         let later = put(b"later");
-        let not_stored = Published::NotStored { retry_ms: 250 };
+        let not_stored = PublishOutcome::NotStored { retry_ms: 250 };
         assert_eq!(later, Answer::Published(vec![not_stored]), "{kind:?}");
     }
 }

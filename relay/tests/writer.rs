@@ -7,9 +7,17 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::thread;
 
-use conclave_proto::{Cursor, Record, Seq, Topic, relay::PageLimit};
-use conclave_relay::{AppendError, LogStore, Logs, RelayLimits, RelayStore};
-use kit::{Folder, NOW, append, block_on, everything, founding, group, in_memory};
+use conclave_proto::{
+    Cursor, Record, Seq, Topic,
+    relay::{PageLimit, PublishOutcome},
+};
+use conclave_relay::{LogStore, Logs, RelayLimits, RelayStore};
+use kit::{Folder, NOW, append, block_on, everything, founding, group, in_memory, seq_of};
+
+/// What a caller is told for whom there is no room, or no writer.
+fn busy() -> PublishOutcome {
+    PublishOutcome::NotStored { retry_ms: RelayLimits::default().retry_ms }
+}
 
 /// G6, R4, scenario 80: of 1,000 appends at once with the same expectation one is stored; the
 /// others hear where the log stands.
@@ -35,8 +43,8 @@ fn of_a_thousand_appends_with_one_expectation_one_wins() {
         threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
     });
     assert_eq!(outcomes.len(), 1_000);
-    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1);
-    let conflict = Err(AppendError::Conflict { actual: Seq(1) });
+    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_accepted()).count(), 1);
+    let conflict = PublishOutcome::Conflict { head: Seq(1) };
     assert_eq!(outcomes.iter().filter(|outcome| **outcome == conflict).count(), 999);
     assert_eq!(everything(store.logs(), &topic).len(), 1);
 }
@@ -60,7 +68,7 @@ fn cursors_have_no_holes_that_fill_later() {
                     for number in 0..RECORDS {
                         let payload = [writer.to_be_bytes(), number.to_be_bytes()].concat();
                         let topic = &topics[(number % 2) as usize];
-                        block_on(store.append(vec![append(topic, &payload)]))[0].unwrap();
+                        seq_of(block_on(store.append(vec![append(topic, &payload)]))[0]);
                     }
                 })
             })
@@ -115,7 +123,7 @@ fn the_listener_hears_the_logs_in_order_while_many_append() {
             let (store, topic) = (&store, &topic);
             threads.spawn(move || {
                 for number in 0..100_u8 {
-                    block_on(store.append(vec![append(topic, &[writer, number])]))[0].unwrap();
+                    seq_of(block_on(store.append(vec![append(topic, &[writer, number])]))[0]);
                 }
             });
         }
@@ -135,7 +143,7 @@ fn what_waits_together_is_committed_together() {
         .collect();
     gate.send(()).unwrap();
     for (answer, place) in waiting.into_iter().zip(1..) {
-        assert_eq!(answer.wait()[0].unwrap().seq, Seq(place));
+        assert_eq!(seq_of(answer.wait()[0]), Seq(place));
     }
     assert_eq!(store.logs().stats().unwrap().commits, 2);
 }
@@ -150,14 +158,14 @@ fn a_full_queue_takes_nothing_more() {
     let put =
         |number: u8, bytes| Polled::new(store.append(vec![append(&topic, &vec![number; bytes])]));
     let first = put(0, 6_000);
-    assert_eq!(put(1, 6_000).wait(), [Err(AppendError::Unavailable)]);
+    assert_eq!(put(1, 6_000).wait(), [busy()]);
     let more = [put(2, 10), put(3, 10)];
-    assert_eq!(put(4, 10).wait(), [Err(AppendError::Unavailable)]);
+    assert_eq!(put(4, 10).wait(), [busy()]);
     gate.send(()).unwrap();
-    assert!(first.wait()[0].is_ok());
-    assert!(more.into_iter().all(|answer| answer.wait()[0].is_ok()));
-    assert!(put(5, 9_000).wait()[0].is_ok(), "there is room again");
-    assert!(put(6, 20_000).wait()[0].is_ok(), "a long call alone passes");
+    assert!(first.wait()[0].is_accepted());
+    assert!(more.into_iter().all(|answer| answer.wait()[0].is_accepted()));
+    assert!(put(5, 9_000).wait()[0].is_accepted(), "there is room again");
+    assert!(put(6, 20_000).wait()[0].is_accepted(), "a long call alone passes");
 }
 
 /// R6: closing finishes what was accepted, refuses what comes later, and loses nothing.
@@ -173,9 +181,9 @@ fn closing_finishes_what_was_accepted() {
         .collect();
     store.close();
     store.close();
-    assert!(waiting.into_iter().all(|answer| answer.wait()[0].is_ok()));
+    assert!(waiting.into_iter().all(|answer| answer.wait()[0].is_accepted()));
     let late = block_on(store.append(vec![append(&topic, b"late")]));
-    assert_eq!(late, [Err(AppendError::Unavailable)]);
+    assert_eq!(late, [busy()]);
     assert_eq!(everything(store.logs(), &topic).len(), 200, "reading goes on");
     drop(store);
     let logs = Logs::open(&path, RelayLimits::default()).unwrap();
@@ -203,10 +211,10 @@ fn nobody_waits_for_a_dead_writer() {
     let (store, gate) = gated(RelayLimits::default());
     let waiting = Polled::new(store.append(vec![append(&group(2), b"waits")]));
     drop(gate);
-    assert_eq!(waiting.wait(), [Err(AppendError::Unknown)]);
+    assert_eq!(waiting.wait(), [PublishOutcome::Unknown]);
     store.close();
     let late = block_on(store.append(vec![append(&group(2), b"late")]));
-    assert_eq!(late, [Err(AppendError::Unavailable)]);
+    assert_eq!(late, [busy()]);
 }
 
 /// A store whose writer stands still behind its first commit until the gate opens, and dies if

@@ -13,7 +13,7 @@ use conclave_proto::{
     Cursor, GroupId, InboxId, InstallationId, Record, Seq, Timestamp, Topic,
     identity::Account,
     record::transmit_id,
-    relay::{Answer, PROTOCOL, PageLimit, Publish, Published, RelayHello, Request, Watch},
+    relay::{Answer, PROTOCOL, PageLimit, Publish, PublishOutcome, RelayHello, Request, Watch},
 };
 use conclave_relay::{
     Connection, ConnectionLimits, Direct, Founding, LogStore, Logs, RelayLimits, Service, Work,
@@ -228,7 +228,7 @@ impl Relay {
             while let Some(news) = lines[index].client.poll() {
                 match news {
                     News::Answered(_, Answer::Published(outcomes)) => {
-                        accepted = matches!(outcomes[..], [Published::Accepted { .. }]);
+                        accepted = matches!(outcomes[..], [PublishOutcome::Accepted { .. }]);
                     }
                     News::Delivered(conclave_core::delivery::Delivery::CaughtUp(7)) => {
                         caught_up = true;

@@ -22,7 +22,7 @@ use conclave_core::{
 };
 use conclave_proto::{
     GroupId, MessageId, Record, Seq, Timestamp, Topic,
-    relay::{Answer, PROTOCOL, RelayHello, Request},
+    relay::{Answer, PROTOCOL, PublishOutcome, RelayHello, Request},
 };
 use conclave_relay::{
     Append, Connection, ConnectionLimits, Direct, Founding, LogStore, Logs, RelayLimits, Service,
@@ -155,7 +155,10 @@ impl Net {
             for entry in person.log.iter().skip(known) {
                 let append = Append::new(topic.clone(), entry.clone()).expecting(head);
                 let outcome = self.logs().append(vec![append]).remove(0);
-                head = outcome.expect("an honest entry is taken").seq;
+                let PublishOutcome::Accepted { seq, .. } = outcome else {
+                    panic!("an honest entry is taken: {outcome:?}");
+                };
+                head = seq;
             }
         }
     }

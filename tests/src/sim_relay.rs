@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use conclave_core::{
-    delivery::{PublishOutcome, Refusal, Transmit},
+    delivery::{PublishOutcome, Transmit},
     step::Upload,
 };
 use conclave_proto::{
@@ -72,12 +72,10 @@ impl SimRelay {
                 PublishOutcome::Unknown
             }
             Lie::LoseRequest => PublishOutcome::Unknown,
-            Lie::NotStored => {
-                PublishOutcome::NotStored { retry_after: std::time::Duration::from_secs(1) }
-            }
+            Lie::NotStored => PublishOutcome::not_stored(std::time::Duration::from_secs(1)),
             Lie::StoredButRefused => {
                 self.store(device, transmit);
-                PublishOutcome::Refused(Refusal::Invalid)
+                PublishOutcome::Invalid
             }
             Lie::DroppedButAccepted => {
                 let head = self.head(device, &transmit.topic).seq;

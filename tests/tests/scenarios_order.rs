@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use conclave_core::{
     config::Limits,
-    delivery::{PublishOutcome, Refusal, Transmit},
+    delivery::{PublishOutcome, Transmit},
     entropy::Entropy,
     event::Rejection,
     group::{Group, GroupRecords},
@@ -69,7 +69,7 @@ fn a_message_that_is_refused_holds_up_no_other() {
     world.fetch(2);
     let second = world.send(2, group, b"second").unwrap();
     assert!(world.devices[2].transmits().is_empty(), "it waits for the first one's place");
-    world.devices[2].settle_publish(transmit.id, PublishOutcome::Refused(Refusal::Invalid));
+    world.devices[2].settle_publish(transmit.id, PublishOutcome::Invalid);
     assert_eq!(world.devices[2].transmits().len(), 1, "the second goes out");
     world.publish(2);
     world.fetch(1);
@@ -207,7 +207,7 @@ fn a_first_message_goes_out_although_its_commit_was_refused() {
     world.settle();
     let first = world.send(1, group, b"first").unwrap();
     let commit = world.devices[1].transmits().pop_front().unwrap();
-    let refused = PublishOutcome::Refused(Refusal::Invalid);
+    let refused = PublishOutcome::Invalid;
     world.devices[1].settle_publish(commit.id, refused);
     assert_eq!(world.devices[1].transmits().len(), 1, "another commit");
     world.settle();

@@ -16,7 +16,7 @@ use conclave::{
     core::{
         bounds::{BoxFuture, BoxStream},
         delivery::{
-            Delivery, DeliveryService, PageLimit, PublishOutcome, Refusal, TopicPage, Transmit,
+            Delivery, DeliveryService, PageLimit, PublishOutcome, TopicPage, Transmit,
             TransportError, Uploaded, Watch,
         },
         identity::fold,
@@ -81,7 +81,7 @@ impl State {
         let max = longest(&topic);
         if payload.len() > max {
             let max = u32::try_from(max).unwrap_or(u32::MAX);
-            return PublishOutcome::Refused(Refusal::TooLarge { max });
+            return PublishOutcome::TooLarge { max };
         }
         // Before what is expected: a retry counts although the head has moved.
         if let Some(stored) = self.log(&topic).iter().find(|record| record.id == id) {
@@ -89,10 +89,10 @@ impl State {
         }
         let head = self.head(&topic);
         if expect.is_some_and(|expect| expect != head.seq) {
-            return PublishOutcome::Refused(Refusal::Conflict { head: head.seq });
+            return PublishOutcome::Conflict { head: head.seq };
         }
         if id != transmit_id(&topic, &payload) || !self.takes(&topic, expect, &payload) {
-            return PublishOutcome::Refused(Refusal::Invalid);
+            return PublishOutcome::Invalid;
         }
         let (prev, seq) = (head.seq, Seq(head.seq.0 + 1));
         let record = Record::chained(&topic, seq, prev, &head.hash, payload);
@@ -187,7 +187,7 @@ impl DeliveryService for Member {
         let outcomes = batch.into_iter().map(|item| {
             let topic = item.topic.clone();
             if refused.contains(&topic) {
-                return PublishOutcome::Refused(Refusal::Behind);
+                return PublishOutcome::Behind;
             }
             let outcome = state.append(item);
             if !matches!(outcome, PublishOutcome::Accepted { .. }) {
@@ -252,7 +252,7 @@ impl DeliveryService for Member {
                 let prev = Seq(counter.saturating_sub(1));
                 (PublishOutcome::Accepted { seq: Seq(counter), prev }, head)
             }
-            None => (PublishOutcome::Refused(Refusal::Invalid), Seq(0)),
+            None => (PublishOutcome::Invalid, Seq(0)),
         };
         ready(Uploaded { outcome, welcome_head })
     }

@@ -40,8 +40,8 @@ pub(crate) struct Refusing {
 impl DeliveryService for Refusing {
     fn publish(&self, batch: Vec<Transmit>) -> BoxFuture<'_, Vec<PublishOutcome>> {
         if self.refuses.load(Ordering::SeqCst) {
-            let refusal = PublishOutcome::NotStored { retry_after: Duration::from_millis(1) };
-            let refused = batch.iter().map(|_| refusal.clone()).collect();
+            let refusal = PublishOutcome::not_stored(Duration::from_millis(1));
+            let refused = vec![refusal; batch.len()];
             return Box::pin(std::future::ready(refused));
         }
         self.relay.publish(batch)

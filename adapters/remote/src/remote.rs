@@ -231,7 +231,7 @@ impl DeliveryService for Remote {
         Box::pin(async move {
             match self.write(Request::Upload(upload.bytes)).await {
                 Ok(answer) => uploaded(answer),
-                Err(error) => Uploaded { outcome: not_sent(&error), welcome_head: Seq(0) },
+                Err(error) => Uploaded::failed(not_sent(&error)),
             }
         })
     }
@@ -255,5 +255,5 @@ fn not_sent(error: &TransportError) -> PublishOutcome {
         | TransportError::NotAdmitted
         | _ => Duration::from_secs(30),
     };
-    PublishOutcome::NotStored { retry_after }
+    PublishOutcome::not_stored(retry_after)
 }

@@ -10,17 +10,20 @@ use conclave::{
     core::bounds::BoxFuture,
     proto::{
         Cursor, InstallationId, Seq, Timestamp, Topic,
-        relay::{PageLimit, TopicPage},
+        relay::{PageLimit, PublishOutcome, TopicPage, Uploaded},
     },
 };
 use conclave_quic::{Listener, ServerCertificate};
 use conclave_relay::{
-    Append, AppendError, Appended, Direct, Founding, Host, HostLimits, LogStore, Logs, ReadError,
-    RelayIdentity, RelayLimits, Service, Uploaded,
+    Append, Direct, Founding, Host, HostLimits, LogStore, Logs, ReadError, RelayIdentity,
+    RelayLimits, Service, WriteError,
 };
 use tokio::runtime::Runtime;
 
 use crate::support::{Output, run};
+
+/// It asks to be left alone for longer than any client of a test waits.
+const FULL: PublishOutcome = PublishOutcome::NotStored { retry_ms: 3_600_000 };
 
 pub(crate) struct FullRelay {
     address: String,
@@ -32,9 +35,7 @@ pub(crate) struct FullRelay {
 impl FullRelay {
     /// One that has room.
     pub(crate) fn start() -> Self {
-        // It asks to be left alone for longer than any client of a test waits.
-        let mut limits = RelayLimits::default();
-        limits.retry_full_ms = 3_600_000;
+        let limits = RelayLimits::default();
         let founding = Founding::from_random(&[7; 48]);
         let full = Arc::new(AtomicBool::new(false));
         let logs = Logs::in_memory(&founding, limits.clone()).expect("it is in memory");
@@ -90,15 +91,15 @@ fn ready<T: Send + 'static>(value: T) -> BoxFuture<'static, T> {
 }
 
 impl LogStore for Store {
-    fn append(&self, items: Vec<Append>) -> BoxFuture<'_, Vec<Result<Appended, AppendError>>> {
+    fn append(&self, items: Vec<Append>) -> BoxFuture<'_, Vec<PublishOutcome>> {
         if self.is_full() {
-            return ready(items.iter().map(|_| Err(AppendError::Full)).collect());
+            return ready(vec![FULL; items.len()]);
         }
         self.inner.append(items)
     }
 
-    fn upload(&self, bytes: Vec<u8>) -> BoxFuture<'_, Result<Uploaded, AppendError>> {
-        if self.is_full() { ready(Err(AppendError::Full)) } else { self.inner.upload(bytes) }
+    fn upload(&self, bytes: Vec<u8>) -> BoxFuture<'_, Uploaded> {
+        if self.is_full() { ready(Uploaded::failed(FULL)) } else { self.inner.upload(bytes) }
     }
 
     fn read(
@@ -117,7 +118,7 @@ impl LogStore for Store {
         self.inner.heads(known)
     }
 
-    fn trim(&self, topic: Topic, upto: Seq) -> BoxFuture<'_, Result<Seq, AppendError>> {
+    fn trim(&self, topic: Topic, upto: Seq) -> BoxFuture<'_, Result<Seq, WriteError>> {
         self.inner.trim(topic, upto)
     }
 

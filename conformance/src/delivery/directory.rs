@@ -97,7 +97,7 @@ async fn packages(service: &impl DeliveryService, of: Vec<InstallationId>) -> Ve
 }
 
 fn is_accepted(outcome: &PublishOutcome) -> bool {
-    matches!(outcome, PublishOutcome::Accepted { .. })
+    outcome.is_accepted()
 }
 
 /// R7: an installation has one package at a time, the last that it uploaded; an upload says how
@@ -149,7 +149,7 @@ pub async fn an_upload_with_an_old_counter_is_refused<S: DeliveryService, K>(
     }
     for counter in [3, 6] {
         let outcome = uploaded(&service, person.upload(counter)).await;
-        assert!(matches!(outcome, PublishOutcome::Refused(_)), "counter {counter}: {outcome:?}");
+        assert!(outcome.is_refused(), "counter {counter}: {outcome:?}");
     }
     let forged = {
         let mut upload = PackageUpload::decode(&person.upload(9).bytes).expect("it decodes");
@@ -157,7 +157,7 @@ pub async fn an_upload_with_an_old_counter_is_refused<S: DeliveryService, K>(
         Upload { counter: 9, bytes: upload.encode() }
     };
     let outcome = uploaded(&service, forged).await;
-    assert!(matches!(outcome, PublishOutcome::Refused(_)), "forged: {outcome:?}");
+    assert!(outcome.is_refused(), "forged: {outcome:?}");
     assert_eq!(packages(&service, vec![person.id()]).await, [Some(person.upload(7).bytes)]);
 }
 

@@ -42,14 +42,12 @@ pub(super) async fn publish(
 /// Publishes what has to be accepted; gives the places.
 pub(super) async fn accepted(service: &impl DeliveryService, batch: Vec<Transmit>) -> Vec<Seq> {
     let outcomes = publish(service, batch).await;
-    let place = |outcome| match outcome {
-        PublishOutcome::Accepted { seq, prev } => {
-            assert!(prev < seq, "a place is behind the one before it");
-            seq
-        }
-        other @ (PublishOutcome::Refused(_)
-        | PublishOutcome::NotStored { .. }
-        | PublishOutcome::Unknown) => panic!("an honest envelope is accepted: {other:?}"),
+    let place = |outcome| {
+        let PublishOutcome::Accepted { seq, prev } = outcome else {
+            panic!("an honest envelope is accepted: {outcome:?}");
+        };
+        assert!(prev < seq, "a place is behind the one before it");
+        seq
     };
     outcomes.into_iter().map(place).collect()
 }

@@ -1,6 +1,6 @@
 //! What a service promises of publishing.
 
-use conclave_core::delivery::{DeliveryService, PageLimit, PublishOutcome, Refusal, Transmit};
+use conclave_core::delivery::{DeliveryService, PageLimit, PublishOutcome, Transmit};
 use conclave_proto::{InstallationId, Seq, Topic, limits};
 use sha2::{Digest, Sha256};
 
@@ -79,15 +79,15 @@ pub async fn each_outcome_belongs_to_its_item<S: DeliveryService, K>(
     ];
     let outcomes = publish(&service, batch).await;
     let is = |index: usize, expected: bool| {
-        let found = matches!(outcomes[index], PublishOutcome::Accepted { .. });
+        let found = outcomes[index].is_accepted();
         assert_eq!(found, expected, "outcome {index}: {:?}", outcomes[index]);
     };
     for (index, expected) in [true, false, true, false, true].into_iter().enumerate() {
         is(index, expected);
     }
-    let conflict = PublishOutcome::Refused(Refusal::Conflict { head: Seq(0) });
+    let conflict = PublishOutcome::Conflict { head: Seq(0) };
     assert_eq!(outcomes[1], conflict, "a conflict says what the head is");
-    assert_eq!(outcomes[3], PublishOutcome::Refused(Refusal::Invalid), "not its content");
+    assert_eq!(outcomes[3], PublishOutcome::Invalid, "not its content");
     assert_eq!(payloads(&log(&service, &group(1)).await), [&b"one"[..], b"three"]);
     assert_eq!(payloads(&log(&service, &group(2)).await), [b"two"]);
 }
@@ -115,7 +115,7 @@ pub async fn an_envelope_that_is_stored_is_accepted_again_in_its_place<S: Delive
     let person = Person::new(1);
     let founded = publish(&service, vec![person.founding()]).await;
     let again = publish(&service, vec![person.founding()]).await;
-    assert!(matches!(founded[0], PublishOutcome::Accepted { .. }), "{founded:?}");
+    assert!(founded[0].is_accepted(), "{founded:?}");
     assert_eq!(again, founded, "a retry counts although its expectation is no longer right");
 }
 
@@ -127,11 +127,11 @@ pub async fn identity_logs_are_appended_to_only_at_the_expected_head<S: Delivery
     let person = Person::new(1);
     let unconditional = Transmit { expect: None, ..person.founding() };
     let outcomes = publish(&service, vec![unconditional]).await;
-    assert!(matches!(outcomes[0], PublishOutcome::Refused(_)), "without an expectation");
+    assert!(outcomes[0].is_refused(), "without an expectation");
     let head = accepted(&service, vec![person.founding()]).await[0];
     let stale = Transmit { expect: Some(Seq(0)), ..person.second(head) };
     let outcomes = publish(&service, vec![stale]).await;
-    assert_eq!(outcomes, [PublishOutcome::Refused(Refusal::Conflict { head })]);
+    assert_eq!(outcomes, [PublishOutcome::Conflict { head }]);
     let second = accepted(&service, vec![person.second(head)]).await[0];
     let records = log(&service, &person.topic()).await;
     let places: Vec<Seq> = records.iter().map(|record| record.seq).collect();
@@ -155,10 +155,10 @@ pub async fn behind_an_item_that_was_refused_its_topic_waits_and_no_other<S: Del
         transmit(&group(2), b"another topic"),
     ];
     let outcomes = publish(&service, batch).await;
-    let behind = PublishOutcome::Refused(Refusal::Behind);
+    let behind = PublishOutcome::Behind;
     assert_eq!(outcomes[3], behind, "a later item of the topic waits");
     for index in [0, 2, 4] {
-        let accepted = matches!(outcomes[index], PublishOutcome::Accepted { .. });
+        let accepted = outcomes[index].is_accepted();
         assert!(accepted, "other topics do not wait: {:?}", outcomes[index]);
     }
     assert_eq!(log(&service, &person.topic()).await.len(), 1, "what is behind is not stored");
@@ -173,7 +173,7 @@ pub async fn an_envelope_that_is_too_long_is_refused<S: DeliveryService, K>(
     let topic = Topic::Welcome(InstallationId([1; 32]));
     let long = vec![1; 2 * limits::SEALED_WELCOME_BYTES];
     let outcomes = publish(&service, vec![transmit(&topic, long.clone())]).await;
-    let PublishOutcome::Refused(Refusal::TooLarge { max }) = outcomes[0] else {
+    let PublishOutcome::TooLarge { max } = outcomes[0] else {
         panic!("too long for a Welcome: {:?}", outcomes[0]);
     };
     let max = usize::try_from(max).expect("a limit fits");
@@ -190,9 +190,9 @@ pub async fn bodies_are_stored_under_their_own_hash_only<S: DeliveryService, K>(
     let body = vec![5; 3_000];
     let topic = Topic::Blob(Sha256::digest(&body).into());
     let wrong = publish(&service, vec![transmit(&topic, vec![6; 3_000])]).await;
-    assert_eq!(wrong, [PublishOutcome::Refused(Refusal::Invalid)], "another body");
+    assert_eq!(wrong, [PublishOutcome::Invalid], "another body");
     let first = publish(&service, vec![transmit(&topic, body.clone())]).await;
-    assert!(matches!(first[0], PublishOutcome::Accepted { .. }), "{first:?}");
+    assert!(first[0].is_accepted(), "{first:?}");
     assert_eq!(publish(&service, vec![transmit(&topic, body.clone())]).await, first);
     assert_eq!(payloads(&log(&service, &topic).await), [body]);
 }

@@ -7,10 +7,10 @@ use core::{fmt, time::Duration};
 use conclave_proto::{
     Cursor, InboxId, InstallationId, Seq, Topic,
     identity::Account,
-    relay::{Delivery, PageLimit, TopicPage, Watch},
+    relay::{Delivery, PageLimit, PublishOutcome, TopicPage, Uploaded, Watch},
 };
 
-use super::{PublishOutcome, Transmit};
+use super::Transmit;
 use crate::{
     BlockedOn, Class,
     bounds::{BoxFuture, BoxStream, MaybeSend, MaybeSync},
@@ -73,15 +73,6 @@ impl fmt::Display for TransportError {
 }
 
 impl core::error::Error for TransportError {}
-
-/// What became of the upload of a key package.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Uploaded {
-    /// What.
-    pub outcome: PublishOutcome,
-    /// The head of the Welcome log when it took effect; meaningless unless accepted.
-    pub welcome_head: Seq,
-}
 
 /// Carries envelopes: ordered logs, a directory of key packages, and one subscription.
 ///

@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use conclave_proto::{Cursor, GroupId, Seq, Timestamp, Topic, TransmitId, relay::Delivery};
+use conclave_proto::{Cursor, GroupId, Timestamp, Topic, TransmitId, relay::Delivery};
 
 use super::{
     Actor, Answer, CallAnswer, Context, Effect, Ended, Error, GroupMessage, Input,
@@ -281,7 +281,7 @@ impl SessionActor {
             SessionCall::Publish(call) => self.session.handle_published(now, call, Vec::new()),
             SessionCall::Upload(call) => {
                 let outcome = PublishOutcome::Unknown;
-                let uploaded = Uploaded { outcome, welcome_head: Seq(0) };
+                let uploaded = Uploaded::failed(outcome);
                 self.session.handle_uploaded(now, call, uploaded);
             }
         }

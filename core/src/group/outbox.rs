@@ -13,7 +13,7 @@ use super::{
     envelope::{SentEnvelope, carries},
     place::Place,
 };
-use crate::delivery::{PublishOutcome, Refusal, Transmit};
+use crate::delivery::{PublishOutcome, Transmit};
 use entry::{Answer, Outgoing};
 pub(super) use entry::{OwnMessage, StoredOutgoing};
 
@@ -200,7 +200,10 @@ impl Outbox {
         let answer = match outcome {
             PublishOutcome::Accepted { seq, .. } => Answer::Accepted(*seq),
             refused if is_refusal(refused) => Answer::Refused,
-            PublishOutcome::Refused(_)
+            PublishOutcome::Conflict { .. }
+            | PublishOutcome::TooLarge { .. }
+            | PublishOutcome::Invalid
+            | PublishOutcome::Behind
             | PublishOutcome::NotStored { .. }
             | PublishOutcome::Unknown => return,
         };
@@ -274,5 +277,5 @@ impl Outbox {
 
 /// Whether the relay will never take an envelope, whatever comes before it.
 pub(super) const fn is_refusal(outcome: &PublishOutcome) -> bool {
-    matches!(outcome, PublishOutcome::Refused(Refusal::TooLarge { .. } | Refusal::Invalid))
+    matches!(outcome, PublishOutcome::TooLarge { .. } | PublishOutcome::Invalid)
 }

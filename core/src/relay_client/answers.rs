@@ -6,10 +6,10 @@ use core::time::Duration;
 
 use conclave_proto::{
     Cursor, InboxId, Record, Seq, Topic,
-    relay::{Answer, Failure, Publish, Published, Request, TopicPage},
+    relay::{Answer, Failure, Publish, Request, TopicPage},
 };
 
-use crate::delivery::{PublishOutcome, Refusal, Transmit, TransportError, Uploaded};
+use crate::delivery::{PublishOutcome, Transmit, TransportError, Uploaded};
 
 /// What an answer has to look like.
 #[derive(Clone, Debug)]
@@ -46,7 +46,7 @@ impl Shape {
     pub(super) fn fits(&self, answer: &Answer) -> bool {
         match (self, answer) {
             (Self::Hello, _) => false,
-            (_, Answer::Failed(_)) | (Self::Uploaded, Answer::Uploaded { .. }) => true,
+            (_, Answer::Failed(_)) | (Self::Uploaded, Answer::Uploaded(_)) => true,
             (Self::Heads(count, topics), Answer::Heads(heads)) => {
                 heads.len() <= *count && heads.iter().all(|(topic, _)| topics.contains(topic))
             }
@@ -101,15 +101,13 @@ pub fn publish_request(batch: Vec<Transmit>) -> Request {
 #[must_use]
 pub fn publish_outcomes(answer: Option<Answer>, count: usize) -> Vec<PublishOutcome> {
     match answer {
-        Some(Answer::Published(outcomes)) => outcomes.into_iter().map(outcome).collect(),
+        Some(Answer::Published(outcomes)) => outcomes,
         Some(Answer::Failed(failure)) => {
             let all = match failure {
-                Failure::Unavailable { retry_ms } => PublishOutcome::NotStored {
-                    retry_after: Duration::from_millis(retry_ms.into()),
-                },
+                Failure::Unavailable { retry_ms } => PublishOutcome::NotStored { retry_ms },
                 // The same request will not fare better, but smaller ones may.
                 Failure::TooMuch | Failure::Truncated { .. } | Failure::NotAdmitted => {
-                    PublishOutcome::NotStored { retry_after: REFUSED_FOR }
+                    PublishOutcome::not_stored(REFUSED_FOR)
                 }
             };
             core::iter::repeat_n(all, count).collect()
@@ -121,31 +119,14 @@ pub fn publish_outcomes(answer: Option<Answer>, count: usize) -> Vec<PublishOutc
 /// How long to wait with a call that a relay does not take for now.
 const REFUSED_FOR: Duration = Duration::from_secs(60);
 
-fn outcome(published: Published) -> PublishOutcome {
-    match published {
-        Published::Accepted { seq, prev } => PublishOutcome::Accepted { seq, prev },
-        Published::Conflict { head } => PublishOutcome::Refused(Refusal::Conflict { head }),
-        Published::TooLarge { max } => PublishOutcome::Refused(Refusal::TooLarge { max }),
-        Published::Invalid => PublishOutcome::Refused(Refusal::Invalid),
-        Published::Behind => PublishOutcome::Refused(Refusal::Behind),
-        Published::NotStored { retry_ms } => {
-            PublishOutcome::NotStored { retry_after: Duration::from_millis(retry_ms.into()) }
-        }
-        Published::Unknown => PublishOutcome::Unknown,
-    }
-}
-
 /// What became of an upload; `None` is a lost answer.
 #[must_use]
 pub fn uploaded(answer: Option<Answer>) -> Uploaded {
     match answer {
-        Some(Answer::Uploaded { outcome: published, welcome_head }) => {
-            Uploaded { outcome: outcome(published), welcome_head }
-        }
+        Some(Answer::Uploaded(uploaded)) => uploaded,
         other => {
-            let mut outcomes = publish_outcomes(other, 1);
-            let outcome = outcomes.pop().unwrap_or(PublishOutcome::Unknown);
-            Uploaded { outcome, welcome_head: Seq(0) }
+            let outcome = publish_outcomes(other, 1).pop();
+            Uploaded::failed(outcome.unwrap_or(PublishOutcome::Unknown))
         }
     }
 }
@@ -154,9 +135,9 @@ pub fn uploaded(answer: Option<Answer>) -> Uploaded {
 /// did not answer.
 #[must_use]
 pub fn not_stored(answer: &Answer) -> Option<TransportError> {
-    let published = match answer {
+    let outcomes = match answer {
         Answer::Published(outcomes) => &outcomes[..],
-        Answer::Uploaded { outcome, .. } => core::slice::from_ref(outcome),
+        Answer::Uploaded(uploaded) => core::slice::from_ref(&uploaded.outcome),
         Answer::Failed(Failure::Unavailable { .. }) => return Some(failed(Some(answer.clone()))),
         Answer::Failed(_)
         | Answer::Pages(_)
@@ -164,18 +145,8 @@ pub fn not_stored(answer: &Answer) -> Option<TransportError> {
         | Answer::KeyPackages(_)
         | Answer::Inboxes(_) => return None,
     };
-    published.iter().find_map(|published| match published {
-        Published::NotStored { retry_ms } => {
-            let retry_after = Duration::from_millis((*retry_ms).into());
-            Some(TransportError::RelayTrouble { retry_after })
-        }
-        Published::Accepted { .. }
-        | Published::Conflict { .. }
-        | Published::TooLarge { .. }
-        | Published::Invalid
-        | Published::Behind
-        | Published::Unknown => None,
-    })
+    let retry_after = outcomes.iter().find_map(PublishOutcome::retry_after)?;
+    Some(TransportError::RelayTrouble { retry_after })
 }
 
 /// The pages; `None` is a lost answer.

@@ -13,7 +13,7 @@ use super::{
     CallId, SessionLimits,
     backoff::{Dice, Wait},
 };
-use crate::delivery::{PublishOutcome, Refusal, Transmit};
+use crate::delivery::{PublishOutcome, Transmit};
 
 #[derive(Debug)]
 pub(super) struct Outbound {
@@ -164,8 +164,8 @@ impl Queue {
         let before = settled.len();
         for ((owner, transmit), outcome) in called.into_iter().zip(answers) {
             match outcome {
-                PublishOutcome::NotStored { retry_after } => {
-                    again = again.max(Some(retry_after));
+                PublishOutcome::NotStored { .. } => {
+                    again = again.max(outcome.retry_after());
                     self.waiting.push_back((owner, transmit));
                 }
                 PublishOutcome::Unknown => {
@@ -173,10 +173,13 @@ impl Queue {
                     self.waiting.push_back((owner, transmit));
                 }
                 // What stood in its way has an answer of its own.
-                PublishOutcome::Refused(Refusal::Behind) => {
+                PublishOutcome::Behind => {
                     self.waiting.push_back((owner, transmit));
                 }
-                PublishOutcome::Accepted { .. } | PublishOutcome::Refused(_) => {
+                PublishOutcome::Accepted { .. }
+                | PublishOutcome::Conflict { .. }
+                | PublishOutcome::TooLarge { .. }
+                | PublishOutcome::Invalid => {
                     self.ids.remove(&transmit.id);
                     let Transmit { topic, id, .. } = transmit;
                     settled.push(Settled { owner, topic, id, outcome });

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use conclave_core::{
-    delivery::{Delivery, PublishOutcome, Refusal, Uploaded, Watch},
+    delivery::{Delivery, PublishOutcome, Uploaded, Watch},
     session::{Action, CallId, Session, SessionLimits},
     step::Upload,
 };
@@ -27,9 +27,9 @@ fn a_topic_keeps_its_order_through_failures() {
     assert_eq!(batch, sent);
     session.publish(OWNER, envelopes(1, 6)[5..].to_vec());
     assert_eq!(publish_of(&drain(&mut session, START)), None, "one call of a topic at a time");
-    let not_stored = PublishOutcome::NotStored { retry_after: Duration::from_millis(5) };
-    let behind = PublishOutcome::Refused(Refusal::Behind);
-    let outcomes = vec![at(1), not_stored, behind.clone(), PublishOutcome::Unknown, behind];
+    let not_stored = PublishOutcome::not_stored(Duration::from_millis(5));
+    let behind = PublishOutcome::Behind;
+    let outcomes = vec![at(1), not_stored, behind, PublishOutcome::Unknown, behind];
     session.handle_published(START, call, outcomes);
     let actions = drain(&mut session, START);
     assert_eq!(settled(&actions), [sent[0].id]);
@@ -37,9 +37,9 @@ fn a_topic_keeps_its_order_through_failures() {
     let due = session.next_timeout().unwrap();
     let (call, batch) = publish_of(&drain(&mut session, due)).expect("it is due");
     assert_eq!(batch, [&sent[1..], &envelopes(1, 6)[5..]].concat(), "in the order given");
-    let refused = PublishOutcome::Refused(Refusal::Invalid);
-    let behind = PublishOutcome::Refused(Refusal::Behind);
-    let outcomes = vec![at(2), refused, behind.clone(), behind.clone(), behind];
+    let refused = PublishOutcome::Invalid;
+    let behind = PublishOutcome::Behind;
+    let outcomes = vec![at(2), refused, behind, behind, behind];
     session.handle_published(due, call, outcomes);
     let actions = drain(&mut session, due);
     assert_eq!(settled(&actions), [sent[1].id, sent[2].id]);
@@ -63,7 +63,7 @@ fn answers_that_do_not_keep_their_word_settle_nothing() {
     let due = session.next_timeout().unwrap();
     let (call, batch) = publish_of(&drain(&mut session, due)).unwrap();
     assert_eq!(batch, envelopes(1, 3)[1..]);
-    let behind = vec![PublishOutcome::Refused(Refusal::Behind); 2];
+    let behind = vec![PublishOutcome::Behind; 2];
     session.handle_published(due, call, behind);
     assert_eq!(publish_of(&drain(&mut session, due)), None);
     assert!(session.next_timeout().unwrap() > due);

@@ -21,8 +21,8 @@ use conclave_proto::{
     ChainHash, Cursor, Record, Seq, Timestamp, Topic,
     codec::Wire,
     relay::{
-        Answer, ClientHello, Delivery, Failure, Goodbye, PROTOCOL, Published, RelayHello, Request,
-        ToClient, ToRelay, TopicPage, Watch,
+        Answer, ClientHello, Delivery, Failure, Goodbye, PROTOCOL, PublishOutcome, RelayHello,
+        Request, ToClient, ToRelay, TopicPage, Watch,
     },
 };
 use conclave_relay::{ConnectionLimits, Work};
@@ -342,7 +342,7 @@ fn a_relay_that_answers_something_else_is_left() {
         Answer::Pages(vec![page])
     };
     let asked = || Request::Fetch { after: vec![(group(1), Cursor::START)], limit: default() };
-    let accepted = Published::Accepted { seq: Seq(1), prev: Seq(0) };
+    let accepted = PublishOutcome::Accepted { seq: Seq(1), prev: Seq(0) };
     let wrong: Vec<(Request, Answer)> = vec![
         (heads(1), Answer::Inboxes(vec![])),
         (heads(1), Answer::Heads(vec![(group(9), Cursor::START)])),

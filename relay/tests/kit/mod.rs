@@ -2,6 +2,7 @@
 #![allow(
     dead_code,
     clippy::unwrap_used,
+    clippy::panic,
     clippy::indexing_slicing,
     reason = "these are tests, and each uses its part"
 )]
@@ -13,8 +14,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
-use conclave_proto::{Cursor, GroupId, Record, Seq, Timestamp, Topic, relay::PageLimit};
-use conclave_relay::{Append, AppendError, Appended, Founding, Logs, RelayLimits};
+use conclave_proto::{
+    Cursor, GroupId, Record, Seq, Timestamp, Topic,
+    relay::{PageLimit, PublishOutcome},
+};
+use conclave_relay::{Append, Founding, Logs, RelayLimits};
 
 pub(crate) const NOW: Timestamp = Timestamp(1_000);
 
@@ -35,8 +39,13 @@ pub(crate) fn append(topic: &Topic, payload: &[u8]) -> Append {
 }
 
 /// Appends one payload.
-pub(crate) fn append_one(logs: &Logs, item: Append) -> Result<Appended, AppendError> {
+pub(crate) fn append_one(logs: &Logs, item: Append) -> PublishOutcome {
     logs.append(vec![item])[0]
+}
+
+/// Appends one payload that has to be accepted; gives its place.
+pub(crate) fn stored(logs: &Logs, item: Append) -> Seq {
+    seq_of(append_one(logs, item))
 }
 
 /// Everything in a log, read page by page, with the chain checked.
@@ -70,8 +79,11 @@ pub(crate) fn follow(
     }
 }
 
-pub(crate) fn seq_of(outcome: Result<Appended, AppendError>) -> Seq {
-    outcome.unwrap().seq
+pub(crate) fn seq_of(outcome: PublishOutcome) -> Seq {
+    let PublishOutcome::Accepted { seq, .. } = outcome else {
+        panic!("not accepted: {outcome:?}");
+    };
+    seq
 }
 
 /// A folder that goes when the test ends well.

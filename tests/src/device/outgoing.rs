@@ -159,7 +159,7 @@ impl Device {
             *told = Some(outcome);
         }
         let all: Option<Vec<PublishOutcome>> =
-            publish.outcomes.iter().map(|(_, told)| told.clone()).collect();
+            publish.outcomes.iter().map(|(_, told)| *told).collect();
         if let Some(all) = all {
             let (token, actor) = (*token, publish.actor);
             self.outgoing.publishes.remove(&token);

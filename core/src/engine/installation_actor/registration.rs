@@ -1,5 +1,7 @@
 //! Registration: own keys first, then an entry in the inbox's log that names them.
 
+use core::time::Duration;
+
 use conclave_proto::{
     InboxId, Record, Seq, Timestamp, Topic,
     identity::{Account, AccountKind, IdentityState, Member, Signature},
@@ -12,7 +14,7 @@ use super::{
     unanswered,
 };
 use crate::{
-    delivery::{PublishOutcome, Refusal, Transmit, TransportError},
+    delivery::{PublishOutcome, Transmit, TransportError},
     engine::index::StoredInstallation,
     entropy::StepRandom,
     identity::{Draft, normalise_p256_signature, normalise_wallet_signature, read_log},
@@ -251,10 +253,9 @@ impl InstallationActor {
     fn published(&mut self, turn: Turn<'_>, answer: CallAnswer) -> Result<(), Error> {
         let CallAnswer::Published(outcomes) = answer else { return Err(unanswered()) };
         match outcomes.into_iter().next() {
-            Some(PublishOutcome::Refused(Refusal::TooLarge { .. } | Refusal::Invalid)) => {
-                Err(Error::Refused)
-            }
-            Some(PublishOutcome::NotStored { retry_after }) => {
+            Some(PublishOutcome::TooLarge { .. } | PublishOutcome::Invalid) => Err(Error::Refused),
+            Some(PublishOutcome::NotStored { retry_ms }) => {
+                let retry_after = Duration::from_millis(retry_ms.into());
                 Err(TransportError::RelayTrouble { retry_after }.into())
             }
             Some(PublishOutcome::Accepted { .. }) => {
@@ -263,8 +264,7 @@ impl InstallationActor {
             }
             // The log says what became of it.
             Some(
-                PublishOutcome::Refused(Refusal::Conflict { .. } | Refusal::Behind)
-                | PublishOutcome::Unknown,
+                PublishOutcome::Conflict { .. } | PublishOutcome::Behind | PublishOutcome::Unknown,
             )
             | None => {
                 self.read_log(turn.now);

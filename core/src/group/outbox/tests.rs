@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::{Answer, Outbox, Outgoing, OwnMessage, SentEnvelope, StoredOutgoing};
 use crate::{
-    delivery::{PublishOutcome, Refusal},
+    delivery::PublishOutcome,
     group::{
         draft::Draft,
         fixture::{NOW, Stored, TOPIC, draft},
@@ -54,7 +54,7 @@ fn the_stored_forms_of_what_waits_are_frozen() {
 }
 
 const ACCEPTED: PublishOutcome = PublishOutcome::Accepted { seq: Seq(9), prev: Seq(8) };
-const REFUSED: PublishOutcome = PublishOutcome::Refused(Refusal::Invalid);
+const REFUSED: PublishOutcome = PublishOutcome::Invalid;
 
 fn own(n: u8) -> OwnMessage {
     OwnMessage { id: MessageId([n; 32]), payload: vec![n; 10] }
@@ -136,11 +136,11 @@ fn each_welcome_waits_for_its_own_body() {
 fn only_a_final_answer_settles_a_welcome_or_a_body() {
     let open = [
         PublishOutcome::Unknown,
-        PublishOutcome::NotStored { retry_after: Duration::ZERO },
-        PublishOutcome::Refused(Refusal::Behind),
-        PublishOutcome::Refused(Refusal::Conflict { head: Seq(1) }),
+        PublishOutcome::not_stored(Duration::ZERO),
+        PublishOutcome::Behind,
+        PublishOutcome::Conflict { head: Seq(1) },
     ];
-    let last = [ACCEPTED, REFUSED, PublishOutcome::Refused(Refusal::TooLarge { max: 1 })];
+    let last = [ACCEPTED, REFUSED, PublishOutcome::TooLarge { max: 1 }];
     let settles = open.iter().map(|o| (o, false)).chain(last.iter().map(|o| (o, true)));
     for (outcome, settles) in settles {
         let (mut outbox, mut draft) = (Outbox::new(), draft());
