@@ -8,6 +8,7 @@
 use std::{fs, path::Path};
 
 use conclave::{AccountKey, Engine, Event, EventCursor, RedbStore, Seq, Told, quic::RelayAddress};
+use data_encoding::HEXLOWER;
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -57,7 +58,6 @@ pub(crate) fn run(
 }
 
 fn bytes(hex: &str) -> Result<[u8; 32], Failure> {
-    let bytes: Result<Vec<u8>, _> =
-        (0..hex.len() / 2).map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16)).collect();
-    Ok(bytes?.as_slice().try_into()?)
+    let bytes = HEXLOWER.decode(hex.as_bytes()).map_err(|_| "the inbox is no hex")?;
+    Ok(bytes.as_slice().try_into()?)
 }

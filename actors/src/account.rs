@@ -8,6 +8,7 @@ use std::{
 
 use conclave_core::{bounds::BoxFuture, engine::Error};
 use conclave_proto::identity::{Account, hex};
+use data_encoding::HEXLOWER_PERMISSIVE;
 use ed25519_dalek::{Signer, SigningKey};
 use zeroize::Zeroizing;
 
@@ -99,12 +100,10 @@ fn write_secret(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 fn from_hex(text: &str) -> Option<Zeroizing<[u8; 32]>> {
     let mut bytes = Zeroizing::new([0; 32]);
-    if text.len() != 64 || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+    if text.len() != 2 * bytes.len() {
         return None;
     }
-    for (at, byte) in bytes.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(text.get(2 * at..2 * at + 2)?, 16).ok()?;
-    }
+    HEXLOWER_PERMISSIVE.decode_mut(text.as_bytes(), &mut *bytes).ok()?;
     Some(bytes)
 }
 

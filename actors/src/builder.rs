@@ -27,20 +27,29 @@ use crate::{
 };
 
 /// Why an engine could not be opened. Nothing was changed but the claim on the store.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
     /// No store or no delivery service was given.
+    #[error("the engine needs {0}")]
     Incomplete(&'static str),
     /// The store failed.
-    Store(StoreError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The store takes less than the engine needs, even under the chunked layer; these are its
     /// limits. Or an engine has used it without that layer, and it takes less than it did then.
+    #[error(
+        "the store takes keys of {} bytes, values of {}, and {} writes or {} bytes at once, \
+         which is too little for an engine",
+        .0.key_bytes, .0.value_bytes, .0.batch_writes, .0.batch_bytes
+    )]
     StoreTooSmall(StoreLimits),
     /// No randomness.
+    #[error("no randomness available")]
     Entropy,
     /// The system has no further thread.
-    Threads(std::io::Error),
+    #[error("no thread can be started")]
+    Threads(#[from] std::io::Error),
 }
 
 impl OpenError {
@@ -53,45 +62,6 @@ impl OpenError {
             Self::Entropy => Class::Blocked(BlockedOn::Entropy),
             Self::Threads(_) => Class::Transient,
         }
-    }
-}
-
-impl fmt::Display for OpenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Incomplete(what) => write!(f, "the engine needs {what}"),
-            Self::Store(error) => error.fmt(f),
-            Self::StoreTooSmall(limits) => write!(
-                f,
-                "the store takes keys of {} bytes, values of {}, and {} writes or {} bytes at once, \
-                 which is too little for an engine",
-                limits.key_bytes, limits.value_bytes, limits.batch_writes, limits.batch_bytes
-            ),
-            Self::Entropy => f.write_str("no randomness available"),
-            Self::Threads(error) => write!(f, "no thread can be started: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for OpenError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Store(error) => Some(error),
-            Self::Threads(error) => Some(error),
-            Self::Incomplete(_) | Self::StoreTooSmall(_) | Self::Entropy => None,
-        }
-    }
-}
-
-impl From<StoreError> for OpenError {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error)
-    }
-}
-
-impl From<std::io::Error> for OpenError {
-    fn from(error: std::io::Error) -> Self {
-        Self::Threads(error)
     }
 }
 

@@ -17,16 +17,9 @@ pub struct HostPort {
 }
 
 /// A text that is no [`HostPort`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a host and a port are needed, like relay.example:4433 or [::1]:4433")]
 pub struct NoHostPort;
-
-impl fmt::Display for NoHostPort {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a host and a port are needed, like relay.example:4433 or [::1]:4433")
-    }
-}
-
-impl std::error::Error for NoHostPort {}
 
 impl FromStr for HostPort {
     type Err = NoHostPort;

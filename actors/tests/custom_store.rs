@@ -5,50 +5,40 @@
 #[path = "../examples/custom_store/store.rs"]
 mod store;
 
-use std::{
-    ops::Deref,
-    path::PathBuf,
-    sync::atomic::{AtomicU32, Ordering},
-};
+use std::ops::Deref;
 
 use conclave_core::store::{
     Claim, Direction, Key, Range, Store, StoreError, StoreLimits, Table, Visit, Write,
 };
 use store::FileStore;
+use tempfile::{TempDir, tempdir};
 
 /// A store whose file goes with it.
 struct Temporary {
     store: FileStore,
-    file: Removed,
+    folder: TempDir,
 }
 
-/// A file that goes when nobody needs it any more.
-struct Removed(PathBuf);
+impl Temporary {
+    fn open(folder: TempDir) -> std::io::Result<Self> {
+        let store = FileStore::open(folder.path().join("store"))?;
+        Ok(Self { store, folder })
+    }
+}
 
 fn make() -> Temporary {
-    static NUMBER: AtomicU32 = AtomicU32::new(0);
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let name = format!("conclave-custom-store-{}-{number}", std::process::id());
-    let path = std::env::temp_dir().join(name);
-    Temporary { store: FileStore::open(&path).unwrap(), file: Removed(path) }
+    Temporary::open(tempdir().unwrap()).unwrap()
 }
 
-fn reopen(Temporary { store, file }: Temporary) -> Temporary {
+fn reopen(Temporary { store, folder }: Temporary) -> Temporary {
     drop(store);
-    Temporary { store: FileStore::open(&file.0).unwrap(), file }
+    Temporary::open(folder).unwrap()
 }
 
 /// One file has one owner: whoever opens it twice is refused.
 fn open_again(temporary: &Temporary) -> Option<Temporary> {
-    let path = &temporary.file.0;
-    let store = FileStore::open(path).ok()?;
-    Some(Temporary { store, file: Removed(path.with_extension("none")) })
-}
-
-impl Drop for Removed {
-    fn drop(&mut self) {
-        drop(std::fs::remove_file(&self.0));
-    }
+    let store = FileStore::open(temporary.folder.path().join("store")).ok()?;
+    Some(Temporary { store, folder: tempdir().ok()? })
 }
 
 impl Deref for Temporary {
@@ -91,7 +81,8 @@ impl Store for Temporary {
 /// the end that was cut short has never been.
 #[test]
 fn a_damaged_file_is_refused_and_a_torn_one_is_cut() {
-    let Temporary { store, file } = make();
+    let Temporary { store, folder } = make();
+    let file = folder.path().join("store");
     let scope = [7; 16];
     store.claim(Claim([1; 16])).unwrap();
     for number in 0..3 {
@@ -100,22 +91,22 @@ fn a_damaged_file_is_refused_and_a_torn_one_is_cut() {
         store.commit(Claim([1; 16]), &[write]).unwrap();
     }
     drop(store);
-    let good = std::fs::read(&file.0).unwrap();
+    let good = std::fs::read(&file).unwrap();
     // In the length, in a checksum, in the bytes.
     for at in [40, 45, 55, 90] {
         let mut damaged = good.clone();
         damaged[at] ^= 1;
-        std::fs::write(&file.0, &damaged).unwrap();
-        assert!(FileStore::open(&file.0).is_err(), "{at}");
-        assert_eq!(std::fs::read(&file.0).unwrap(), damaged);
+        std::fs::write(&file, &damaged).unwrap();
+        assert!(FileStore::open(&file).is_err(), "{at}");
+        assert_eq!(std::fs::read(&file).unwrap(), damaged);
     }
     // A loss of power may leave zeros where nothing was written.
-    std::fs::write(&file.0, [&good[..], &[0; 50]].concat()).unwrap();
-    let store = FileStore::open(&file.0).unwrap();
+    std::fs::write(&file, [&good[..], &[0; 50]].concat()).unwrap();
+    let store = FileStore::open(&file).unwrap();
     assert!(store.get(Table::Meta, &Key::from_parts(scope, &[2])).unwrap().is_some());
     drop(store);
-    std::fs::write(&file.0, &good[..good.len() - 1]).unwrap();
-    let store = FileStore::open(&file.0).unwrap();
+    std::fs::write(&file, &good[..good.len() - 1]).unwrap();
+    let store = FileStore::open(&file).unwrap();
     assert!(store.get(Table::Meta, &Key::from_parts(scope, &[1])).unwrap().is_some());
     assert!(store.get(Table::Meta, &Key::from_parts(scope, &[2])).unwrap().is_none());
 }

@@ -5,59 +5,45 @@
 #[path = "../examples/custom_transport.rs"]
 mod transport;
 
-use std::{
-    fs,
-    path::PathBuf,
-    sync::atomic::{AtomicU32, Ordering},
-};
+use std::{fs, sync::Arc};
 
 use conclave_core::{
     bounds::BoxFuture,
     link::{Link, LinkError, LinkInfo},
 };
+use tempfile::{TempDir, tempdir};
 use transport::Folders;
 
-/// An end whose folders go with it.
-struct Temporary(Folders, PathBuf);
+/// An end, and the folder of both.
+struct Temporary {
+    end: Folders,
+    _folder: Arc<TempDir>,
+}
 
 fn pair() -> (Temporary, Temporary) {
-    static NUMBER: AtomicU32 = AtomicU32::new(0);
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let folder = std::env::temp_dir();
-    let folder = folder.join(format!("conclave-custom-transport-{}-{number}", std::process::id()));
-    let (up, down) = (folder.join("up"), folder.join("down"));
+    let folder = Arc::new(tempdir().unwrap());
+    let (up, down) = (folder.path().join("up"), folder.path().join("down"));
     fs::create_dir_all(&up).unwrap();
     fs::create_dir_all(&down).unwrap();
     let (a, b) = (Folders::new(&up, &down), Folders::new(&down, &up));
-    (Temporary(a, folder.clone()), Temporary(b, folder))
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        // The other end may still want to see that this one has ended: the last one cleans up.
-        self.0.close();
-        let both = ["up", "down"].iter().all(|way| self.1.join(way).join("end").exists());
-        if both {
-            drop(fs::remove_dir_all(&self.1));
-        }
-    }
+    (Temporary { end: a, _folder: Arc::clone(&folder) }, Temporary { end: b, _folder: folder })
 }
 
 impl Link for Temporary {
     fn info(&self) -> LinkInfo {
-        self.0.info()
+        self.end.info()
     }
 
     fn send(&self, frames: Vec<Vec<u8>>) -> BoxFuture<'_, Result<(), LinkError>> {
-        self.0.send(frames)
+        self.end.send(frames)
     }
 
     fn receive(&self) -> BoxFuture<'_, Result<Vec<Vec<u8>>, LinkError>> {
-        self.0.receive()
+        self.end.receive()
     }
 
     fn close(&self) {
-        self.0.close();
+        self.end.close();
     }
 }
 

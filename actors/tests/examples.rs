@@ -47,7 +47,8 @@ fn the_bot_answers_each_message_once_also_after_a_restart() {
     let logs = Logs::in_memory(&Founding::from_random(&[7; 48]), RelayLimits::default()).unwrap();
     let service = Service::new(RelayStore::start(logs).unwrap(), RelayLimits::default());
     let relay = Arc::new(Host::new(service, HostLimits::default()));
-    let folder = std::env::temp_dir().join(format!("conclave-bot-{}", std::process::id()));
+    let temporary = tempfile::tempdir().unwrap();
+    let folder = temporary.path().join("bot");
 
     // Its first life: it has nothing to answer, and is only there to be invited.
     echo_bot::run(relay.local(), &folder, 0).unwrap();
@@ -87,5 +88,4 @@ fn the_bot_answers_each_message_once_also_after_a_restart() {
         }
     }
     assert_eq!(heard, ["you said: 0", "you said: 1", "you said: 2"]);
-    std::fs::remove_dir_all(folder).unwrap();
 }

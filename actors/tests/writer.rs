@@ -232,9 +232,8 @@ fn a_step_is_driven_from_a_future() {
 /// E9, scenario 105: of two engines on one store the one that claimed it first is fenced off.
 #[test]
 fn the_older_of_two_writers_is_fenced_off() {
-    let folder = std::env::temp_dir().join(format!("conclave-writer-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    let on_disk = RedbStore::create_or_open(folder.join("store")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let on_disk = RedbStore::create_or_open(folder.path().join("store")).unwrap();
     let stores: [Arc<dyn Store>; 2] = [Arc::new(MemoryStore::new()), Arc::new(on_disk)];
     for store in stores {
         store.claim(CLAIM).unwrap();
@@ -250,7 +249,6 @@ fn the_older_of_two_writers_is_fenced_off() {
         let stored = |n| store.get(Table::Group, &key(n)).unwrap();
         assert_eq!((stored(1), stored(2)), (Some(vec![2]), Some(vec![4])));
     }
-    std::fs::remove_dir_all(&folder).unwrap();
 }
 
 fn key(owner: u8) -> Key {

@@ -1,7 +1,7 @@
 //! Files on the disk that holds the build, and what they are asked for.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{File, OpenOptions},
     io,
     path::{Path, PathBuf},
     sync::{
@@ -11,6 +11,7 @@ use std::{
 };
 
 use redb::{StorageBackend, backends::FileBackend};
+use tempfile::TempDir;
 
 /// A new file for a database, whose calls are counted.
 pub(crate) fn counted(path: &Path, calls: Arc<Calls>) -> Counted {
@@ -66,28 +67,19 @@ impl StorageBackend for Counted {
 
 /// A folder beside this program, so on the disk that holds the build; a folder for temporary files
 /// may be in memory. It goes in the end.
-pub(crate) struct Folder(PathBuf);
+pub(crate) struct Folder(TempDir);
 
 impl Folder {
     pub(crate) fn new() -> Self {
-        static FOLDERS: AtomicU64 = AtomicU64::new(0);
-        let number = FOLDERS.fetch_add(1, Ordering::SeqCst);
         let program = std::env::current_exe().expect("the program has a path");
-        let name = format!("conclave-figures-{}-{number}", std::process::id());
-        let folder = program.with_file_name(name);
-        fs::create_dir_all(&folder).expect("the disk works");
+        let beside = program.parent().expect("it is in a folder");
+        let folder = TempDir::new_in(beside).expect("the disk works");
         // Its making is not to be part of the first sync that is timed.
-        File::open(&folder).and_then(|folder| folder.sync_all()).expect("the disk works");
+        File::open(folder.path()).and_then(|folder| folder.sync_all()).expect("the disk works");
         Self(folder)
     }
 
     pub(crate) fn file(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
+        self.0.path().join(name)
     }
 }

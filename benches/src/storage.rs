@@ -11,16 +11,9 @@ use serde::{Serialize, de::DeserializeOwned};
 pub struct MapStorage(RefCell<BTreeMap<Vec<u8>, Vec<u8>>>);
 
 /// A value that does not encode or decode.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("value does not encode or decode")]
 pub struct MapError;
-
-impl std::fmt::Display for MapError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("value does not encode or decode")
-    }
-}
-
-impl std::error::Error for MapError {}
 
 /// What is stored, as the first byte of its name.
 #[derive(Clone, Copy)]

@@ -1,6 +1,6 @@
 //! Why a command did not do what it was asked, what to do about it, and the exit status.
 
-use std::{fmt, io, path::Path};
+use std::{error::Error, fmt, io, iter, path::Path};
 
 use conclave::{
     BlockedOn, Class, OpenError,
@@ -61,7 +61,7 @@ impl Failure {
     /// A file of a data folder does not open.
     #[allow(clippy::wildcard_enum_match_arm, reason = "errors of others grow")]
     pub(crate) fn unopened(path: &Path, error: &StoreOpenError) -> Self {
-        let failure = Self::new(Exit::Folder, format!("{}: {error}", path.display()));
+        let failure = Self::new(Exit::Folder, format!("{}: {}", path.display(), told(error)));
         match error {
             StoreOpenError::Missing => {
                 failure.hint("Run `conclave init` first, or name another folder with --data.")
@@ -80,6 +80,12 @@ impl Failure {
     pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::json!({ "error": self.text, "hint": self.hint, "exit": self.exit as u8 })
     }
+}
+
+/// An error and what caused it, down to the first cause.
+fn told(error: &dyn Error) -> String {
+    let causes = iter::successors(error.source(), |cause| (*cause).source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 impl fmt::Display for Failure {
@@ -106,20 +112,20 @@ impl From<serde_json::Error> for Failure {
 
 impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Self {
-        Self::new(Exit::Folder, error.to_string())
+        Self::new(Exit::Folder, told(&error))
     }
 }
 
 impl From<conclave::core::store::StoreError> for Failure {
     fn from(error: conclave::core::store::StoreError) -> Self {
-        Self::new(Exit::Folder, error.to_string())
+        Self::new(Exit::Folder, told(&error))
     }
 }
 
 impl From<conclave::Error> for Failure {
     #[allow(clippy::wildcard_enum_match_arm, reason = "errors of others grow")]
     fn from(error: conclave::Error) -> Self {
-        let text = error.to_string();
+        let text = told(&error);
         match error {
             conclave::Error::Transport(TransportError::Misconfigured(why)) => Self::relay(why)
                 .hint(
@@ -166,5 +172,27 @@ impl From<conclave::Error> for Failure {
                 _ => Self::new(Exit::Refused, text),
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io, path::Path};
+
+    use conclave_store_redb::OpenError;
+
+    use super::Failure;
+
+    /// E14: the first cause reaches the user, once.
+    #[test]
+    fn the_cause_of_a_failure_is_told_once() {
+        let error = OpenError::Io(io::Error::other("the disk is on fire"));
+        let failure = Failure::unopened(Path::new("store"), &error);
+        let text = "store: the file could not be read or written: the disk is on fire";
+        assert_eq!(failure.to_string(), text);
+        let error = conclave::OpenError::Threads(io::Error::other("none left"));
+        assert_eq!(Failure::from(error).to_string(), "no thread can be started: none left");
+        let error = conclave::Error::Store(conclave::core::store::StoreError::Full);
+        assert_eq!(Failure::from(error).to_string().matches("store full").count(), 1);
     }
 }

@@ -1,24 +1,17 @@
 //! Ids as people and scripts write them.
 
 pub(crate) use conclave::proto::identity::hex;
+use data_encoding::HEXLOWER_PERMISSIVE;
 
 /// Bytes from hex, with or without `0x`; `None` if it is none.
 pub(crate) fn bytes(text: &str) -> Option<Vec<u8>> {
-    let digits = text.strip_prefix("0x").unwrap_or(text).as_bytes();
-    if !digits.len().is_multiple_of(2) {
-        return None;
-    }
-    digits.chunks(2).map(|pair| Some(digit(pair.first())? << 4 | digit(pair.get(1))?)).collect()
+    let digits = text.strip_prefix("0x").unwrap_or(text);
+    HEXLOWER_PERMISSIVE.decode(digits.as_bytes()).ok()
 }
 
 /// As [`bytes`], for a length that is known.
 pub(crate) fn array<const N: usize>(text: &str) -> Option<[u8; N]> {
     bytes(text)?.try_into().ok()
-}
-
-fn digit(byte: Option<&u8>) -> Option<u8> {
-    let value = char::from(*byte?).to_digit(16)?;
-    u8::try_from(value).ok()
 }
 
 /// The first eight digits: enough for people to tell ids apart.

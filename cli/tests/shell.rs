@@ -12,6 +12,7 @@ use conclave::core::{
     store::{Claim, Direction, Key, Range, Store as _, Table, Write},
 };
 use conclave_store_redb::RedbStore;
+use data_encoding::HEXLOWER;
 use serde_json::Value;
 
 fn created(data: &str) -> String {
@@ -106,8 +107,7 @@ fn damage(data: &str, group: &str, with: Option<Vec<u8>>) {
     let store = RedbStore::open(format!("{data}/conclave.redb")).unwrap();
     let claim = Claim([9; 16]);
     store.claim(claim).unwrap();
-    let digits = |at: usize| u8::from_str_radix(&group[2 * at..2 * at + 2], 16).unwrap();
-    let scope: [u8; 16] = std::array::from_fn(digits);
+    let scope: [u8; 16] = HEXLOWER.decode(group.as_bytes()).unwrap().try_into().unwrap();
     let mut writes = Vec::new();
     let all = Range::scope(scope);
     let visit = &mut |key: &[u8], _: &[u8]| {
@@ -184,8 +184,7 @@ fn a_wallet_that_signs_for_a_full_relay_is_told_so() {
     let relay = FullRelay::start();
     relay.fill();
     let key = WalletKey::from_bytes(&[9; 32]).unwrap();
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    let account = format!("0x{}", hex(&key.account().key));
+    let account = format!("0x{}", HEXLOWER.encode(&key.account().key));
     let (asked, signed) = (folder.join("text"), folder.join("signature"));
     // Opening a pipe waits for who opens its other end.
     assert!(
@@ -194,7 +193,7 @@ fn a_wallet_that_signs_for_a_full_relay_is_told_so() {
     let command = format!("cat > {asked}; cat {signed}");
     let wallet = std::thread::spawn(move || {
         let signature = key.sign(&fs::read_to_string(asked).unwrap());
-        fs::write(signed, hex(&signature)).unwrap();
+        fs::write(signed, HEXLOWER.encode(&signature)).unwrap();
     });
     let more = ["--account", &account, "--sign-with", &command];
     says_that_it_is_full(&relay.init(&folder.join("alice"), &more));

@@ -15,16 +15,9 @@ use sha2::Sha256;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// The source of randomness failed; nothing was changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no randomness available")]
 pub struct EntropyError;
-
-impl fmt::Display for EntropyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("no randomness available")
-    }
-}
-
-impl core::error::Error for EntropyError {}
 
 /// Where fresh bytes come from: the operating system, or a seed in a simulation.
 pub trait EntropySource: Send + Sync + 'static {

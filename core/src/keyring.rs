@@ -47,36 +47,15 @@ pub struct KeyRing {
 }
 
 /// Why a key ring could not be made.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RingError {
     /// No randomness.
-    Entropy(EntropyError),
+    #[error("no randomness available")]
+    Entropy(#[from] EntropyError),
     /// A bug of the engine or of the MLS library.
-    Internal(MlsError),
-}
-
-impl std::fmt::Display for RingError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Entropy(_) => f.write_str("no randomness available"),
-            Self::Internal(_) => f.write_str("internal failure"),
-        }
-    }
-}
-
-impl std::error::Error for RingError {}
-
-impl From<EntropyError> for RingError {
-    fn from(error: EntropyError) -> Self {
-        Self::Entropy(error)
-    }
-}
-
-impl From<MlsError> for RingError {
-    fn from(error: MlsError) -> Self {
-        Self::Internal(error)
-    }
+    #[error("internal failure")]
+    Internal(#[from] MlsError),
 }
 
 impl KeyRing {

@@ -4,7 +4,6 @@
 //! a radio, two queues in memory. What it does promise it says in [`LinkInfo`].
 
 use alloc::vec::Vec;
-use core::fmt;
 
 use crate::{
     Class,
@@ -29,17 +28,20 @@ impl LinkInfo {
 }
 
 /// Why a link does not carry anything.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LinkError {
     /// It is closed, by whichever side; another one may be opened.
+    #[error("the link is closed")]
     Closed,
     /// A frame is longer than the link's MTU; nothing of the call was sent.
+    #[error("a frame is longer than the {mtu} bytes allowed")]
     TooLong {
         /// The link's MTU, in bytes.
         mtu: usize,
     },
     /// It can never work as it is set up: a wrong certificate, a peer of another protocol.
+    #[error("the link is set up wrongly: {0}")]
     Misconfigured(&'static str),
 }
 
@@ -53,18 +55,6 @@ impl LinkError {
         }
     }
 }
-
-impl fmt::Display for LinkError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Closed => f.write_str("the link is closed"),
-            Self::TooLong { mtu } => write!(f, "a frame is longer than the {mtu} bytes allowed"),
-            Self::Misconfigured(why) => write!(f, "the link is set up wrongly: {why}"),
-        }
-    }
-}
-
-impl core::error::Error for LinkError {}
 
 /// One end of an open link. Frames keep their boundaries and their content; everything else is
 /// as [`LinkInfo`] says.

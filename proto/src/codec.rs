@@ -4,15 +4,15 @@
 //! count inside it, and refuses bytes that are left over.
 
 use alloc::vec::Vec;
-use core::fmt;
 
 use serde::{Serialize, de::DeserializeOwned};
 
 /// Why bytes from outside are not what they claim to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
     /// Longer than the type allows.
+    #[error("{len} bytes where {max} are allowed")]
     TooLong {
         /// Bytes there are.
         len: usize,
@@ -20,31 +20,21 @@ pub enum DecodeError {
         max: usize,
     },
     /// Of a version that this build does not know: written by a later one, or damaged.
+    #[error("unknown version {0}")]
     UnknownVersion(u8),
     /// Not an encoding of the type, or cut short.
+    #[error("malformed encoding")]
     Malformed,
     /// The type ends before the bytes do.
+    #[error("bytes left over after the value")]
     TrailingBytes,
     /// No bytes at all.
+    #[error("empty input")]
     Empty,
     /// Decodes, but is not the one encoding of its value that hashes are computed over.
+    #[error("not the canonical encoding")]
     NotCanonical,
 }
-
-impl fmt::Display for DecodeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooLong { len, max } => write!(f, "{len} bytes where {max} are allowed"),
-            Self::UnknownVersion(version) => write!(f, "unknown version {version}"),
-            Self::Malformed => f.write_str("malformed encoding"),
-            Self::TrailingBytes => f.write_str("bytes left over after the value"),
-            Self::Empty => f.write_str("empty input"),
-            Self::NotCanonical => f.write_str("not the canonical encoding"),
-        }
-    }
-}
-
-impl core::error::Error for DecodeError {}
 
 /// A type with one encoding: `VERSION ‖ postcard(value)`, at most `MAX_BYTES` long.
 pub trait Wire: Serialize + DeserializeOwned {

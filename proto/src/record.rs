@@ -93,7 +93,7 @@ mod tests {
     use alloc::vec::Vec;
 
     use super::{Record, chain_hash, transmit_id};
-    use crate::{ChainHash, GroupId, Seq, Topic};
+    use crate::{ChainHash, GroupId, Seq, Topic, identity::hex};
 
     const TOPIC: Topic = Topic::Group(GroupId([1; 16]));
 
@@ -129,8 +129,4 @@ mod tests {
 
     const GOLDEN_ID: &str = "da43faab3c2ccf86c915746eb7b58970";
     const GOLDEN_HASH: &str = "45bfc8a8306bdf46837e9ad7a30ea3280ef721a7d9ba4a82b7e5cb0829c9976e";
-
-    fn hex(bytes: &[u8]) -> alloc::string::String {
-        bytes.iter().map(|byte| alloc::format!("{byte:02x}")).collect()
-    }
 }

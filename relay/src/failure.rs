@@ -1,6 +1,5 @@
 //! What goes wrong in the database, in the words of a relay.
 
-use core::fmt;
 use std::io::ErrorKind;
 
 use conclave_core::{BlockedOn, Class};
@@ -11,14 +10,17 @@ use crate::limits::RelayLimits;
 use crate::read::ReadError;
 
 /// Why the medium did not store, or not for certain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WriteError {
     /// No room. Not stored.
+    #[error("no room")]
     Full,
     /// Too busy, or the medium fails. Not stored.
+    #[error("not stored")]
     Unavailable,
     /// The medium failed while storing: it may be stored. The same bytes again tell.
+    #[error("may be stored")]
     Unknown,
 }
 
@@ -41,18 +43,6 @@ impl WriteError {
         }
     }
 }
-
-impl fmt::Display for WriteError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Full => "no room",
-            Self::Unavailable => "not stored",
-            Self::Unknown => "may be stored",
-        })
-    }
-}
-
-impl core::error::Error for WriteError {}
 
 /// The answer to a write of which nothing was stored.
 pub(crate) fn of_write(failure: &Failure) -> WriteError {

@@ -1,7 +1,5 @@
 //! Reading logs: pages, heads, and what the relay signs of them.
 
-use core::fmt;
-
 use conclave_core::{BlockedOn, Class};
 use conclave_proto::{
     Cursor, Record, Seq, Timestamp, Topic,
@@ -15,10 +13,11 @@ use crate::founding::Signer;
 use conclave_redb_file::Failure;
 
 /// Why logs could not be read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadError {
     /// The records behind the reader's cursor are gone.
+    #[error("records before {} are gone", .first.0)]
     Truncated {
         /// Whose.
         topic: Topic,
@@ -26,8 +25,10 @@ pub enum ReadError {
         first: Seq,
     },
     /// The medium fails, or did before; the logs have to be opened again.
+    #[error("the logs cannot be read")]
     Unavailable,
     /// The stored bytes are not those that were written.
+    #[error("the logs are damaged")]
     Corrupt,
 }
 
@@ -42,18 +43,6 @@ impl ReadError {
         }
     }
 }
-
-impl fmt::Display for ReadError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Truncated { first, .. } => write!(f, "records before {} are gone", first.0),
-            Self::Unavailable => f.write_str("the logs cannot be read"),
-            Self::Corrupt => f.write_str("the logs are damaged"),
-        }
-    }
-}
-
-impl core::error::Error for ReadError {}
 
 /// Why reading stopped.
 pub(crate) enum Stop {

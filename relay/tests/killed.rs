@@ -11,7 +11,8 @@ use std::thread;
 
 use conclave_proto::{Seq, Topic};
 use conclave_relay::{Append, LogStore, Logs, RelayLimits, RelayStore};
-use kit::{Folder, append, block_on, everything, founding, group, seq_of};
+use kit::{append, block_on, everything, founding, group, seq_of};
+use tempfile::tempdir;
 
 const PATH: &str = "CONCLAVE_TEST_RELAY_TO_DIE_WITH";
 const ROUND: &str = "CONCLAVE_TEST_RELAY_ROUND";
@@ -22,8 +23,8 @@ const WRITERS: u32 = 8;
 /// `CONCLAVE_EFFORT=full`.
 #[test]
 fn a_killed_relay_has_lost_nothing_that_it_acknowledged() {
-    let folder = Folder::new();
-    let path = folder.file("logs");
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("logs");
     let full = std::env::var("CONCLAVE_EFFORT").is_ok_and(|effort| effort == "full");
     let mut acknowledged = BTreeMap::new();
     for round in 0..if full { 100 } else { 10 } {

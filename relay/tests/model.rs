@@ -10,8 +10,9 @@ use conclave_proto::{
     relay::{PageLimit, PublishOutcome},
 };
 use conclave_relay::{Append, Call, Done, Job, Logs, ReadError, RelayLimits};
-use kit::{Folder, NOW, append, founding, group};
+use kit::{NOW, append, founding, group};
 use proptest::prelude::*;
+use tempfile::tempdir;
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
@@ -20,8 +21,8 @@ proptest! {
     /// reopenings: the logs do what the model does.
     #[test]
     fn the_logs_do_what_the_model_does(ops in prop::collection::vec(op(), 1..40)) {
-        let folder = Folder::new();
-        let path = folder.file("logs");
+        let folder = tempdir().unwrap();
+        let path = folder.path().join("logs");
         let mut limits = RelayLimits::default();
         limits.trim_records = 2;
         let mut logs = Logs::create_or_open(&path, &founding(), limits.clone()).unwrap();

@@ -9,14 +9,15 @@ use std::path::Path;
 use conclave_core::{BlockedOn, Class};
 use conclave_proto::Seq;
 use conclave_relay::{Founding, Logs, OpenError, RelayLimits};
-use kit::{Folder, append, everything, founding, group, stored};
+use kit::{append, everything, founding, group, stored};
 use redb::{Database, TableDefinition};
+use tempfile::tempdir;
 
 /// R1: what was stored is there again, and so is who the relay is.
 #[test]
 fn logs_and_identity_outlive_the_process() {
-    let folder = Folder::new();
-    let path = folder.file("logs");
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("logs");
     let logs = create(&path).unwrap();
     stored(&logs, append(&group(1), b"one"));
     let identity = logs.identity();
@@ -31,8 +32,8 @@ fn logs_and_identity_outlive_the_process() {
 
 #[test]
 fn a_second_opener_of_a_file_is_told_so() {
-    let folder = Folder::new();
-    let path = folder.file("logs");
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("logs");
     let _first = create(&path).unwrap();
     for error in [refusal(&path), create(&path).unwrap_err()] {
         let OpenError::InUse { holder: Some(holder) } = &error else { panic!("{error}") };
@@ -43,14 +44,17 @@ fn a_second_opener_of_a_file_is_told_so() {
 
 #[test]
 fn a_file_that_is_not_there_is_missing_until_it_is_created() {
-    let folder = Folder::new();
-    let path = folder.file("logs");
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("logs");
     assert!(matches!(refusal(&path), OpenError::Missing));
     assert!(!path.exists(), "opening creates nothing");
     drop(create(&path).unwrap());
     drop(create(&path).unwrap());
     assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "no draft is left");
-    assert!(matches!(create(&folder.file("no folder").join("logs")), Err(OpenError::Missing)));
+    assert!(matches!(
+        create(&folder.path().join("no folder").join("logs")),
+        Err(OpenError::Missing)
+    ));
 }
 
 /// The relay's signing key is in the file.
@@ -58,8 +62,8 @@ fn a_file_that_is_not_there_is_missing_until_it_is_created() {
 #[test]
 fn the_file_is_its_owners_alone() {
     use std::os::unix::fs::PermissionsExt;
-    let folder = Folder::new();
-    let path = folder.file("logs");
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("logs");
     drop(create(&path).unwrap());
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
 }
@@ -67,14 +71,14 @@ fn the_file_is_its_owners_alone() {
 #[test]
 fn files_of_others_are_refused_and_keep_their_bytes() {
     const THEIRS: TableDefinition<'_, &str, u64> = TableDefinition::new("theirs");
-    let folder = Folder::new();
-    let theirs = folder.file("theirs");
+    let folder = tempdir().unwrap();
+    let theirs = folder.path().join("theirs");
     let db = Database::create(&theirs).unwrap();
     let transaction = db.begin_write().unwrap();
     transaction.open_table(THEIRS).unwrap().insert("answer", 42).unwrap();
     transaction.commit().unwrap();
     drop(db);
-    let (empty, noise) = (folder.file("empty"), folder.file("noise"));
+    let (empty, noise) = (folder.path().join("empty"), folder.path().join("noise"));
     fs::write(&empty, []).unwrap();
     fs::write(&noise, vec![0xA5; 50_000]).unwrap();
     for path in [theirs, empty, noise] {
@@ -85,15 +89,15 @@ fn files_of_others_are_refused_and_keep_their_bytes() {
         }
         assert!(fs::read(&path).unwrap() == before, "it has changed");
     }
-    assert!(matches!(refusal(folder.file("x").parent().unwrap()), OpenError::Foreign));
+    assert!(matches!(refusal(folder.path().join("x").parent().unwrap()), OpenError::Foreign));
 }
 
 /// E10: logs of a later version are left alone.
 #[test]
 fn logs_of_another_version_are_refused_and_keep_their_bytes() {
     const RELAY: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("conclave-relay");
-    let folder = Folder::new();
-    let path = folder.file("logs");
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("logs");
     drop(create(&path).unwrap());
     let db = Database::open(&path).unwrap();
     let transaction = db.begin_write().unwrap();
@@ -110,8 +114,8 @@ fn logs_of_another_version_are_refused_and_keep_their_bytes() {
 
 #[test]
 fn a_file_that_was_cut_off_is_refused() {
-    let folder = Folder::new();
-    let path = folder.file("logs");
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("logs");
     let logs = create(&path).unwrap();
     for number in 0..20_u8 {
         stored(&logs, append(&group(1), &[number; 9_000]));

@@ -12,7 +12,8 @@ use conclave_proto::{
     relay::{PageLimit, PublishOutcome},
 };
 use conclave_relay::{LogStore, Logs, RelayLimits, RelayStore};
-use kit::{Folder, NOW, append, block_on, everything, founding, group, in_memory, seq_of};
+use kit::{NOW, append, block_on, everything, founding, group, in_memory, seq_of};
+use tempfile::tempdir;
 
 /// What a caller is told for whom there is no room, or no writer.
 fn busy() -> PublishOutcome {
@@ -54,8 +55,8 @@ fn of_a_thousand_appends_with_one_expectation_one_wins() {
 #[test]
 fn cursors_have_no_holes_that_fill_later() {
     const RECORDS: u32 = 300;
-    let folder = Folder::new();
-    let path = folder.file("logs");
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("logs");
     let logs = Logs::create_or_open(path, &founding(), RelayLimits::default()).unwrap();
     let store = RelayStore::start(logs).unwrap();
     let topics = [group(1), group(2)];
@@ -171,8 +172,8 @@ fn a_full_queue_takes_nothing_more() {
 /// R6: closing finishes what was accepted, refuses what comes later, and loses nothing.
 #[test]
 fn closing_finishes_what_was_accepted() {
-    let folder = Folder::new();
-    let path = folder.file("logs");
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("logs");
     let topic = group(1);
     let logs = Logs::create_or_open(&path, &founding(), RelayLimits::default()).unwrap();
     let store = RelayStore::start(logs).unwrap();
@@ -193,8 +194,8 @@ fn closing_finishes_what_was_accepted() {
 /// R6: dropping the last clone is closing; the file is free then.
 #[test]
 fn dropping_the_last_clone_closes() {
-    let folder = Folder::new();
-    let path = folder.file("logs");
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("logs");
     let logs = Logs::create_or_open(&path, &founding(), RelayLimits::default()).unwrap();
     let store = RelayStore::start(logs).unwrap();
     let answer = Polled::new(store.append(vec![append(&group(1), b"last")]));

@@ -15,6 +15,7 @@ use conclave_core::{
     store::{Claim, Scope, Store, Table},
 };
 use conclave_store_memory::MemoryStore;
+use data_encoding::HEXLOWER;
 use hpke_rs::{Hpke, HpkePrivateKey, Mode};
 use hpke_rs_crypto::{
     HpkeCrypto,
@@ -465,10 +466,7 @@ fn is_of_seal_suite(entry: &Value) -> bool {
 }
 
 fn hex(value: &Value) -> Vec<u8> {
-    let digits = text(value).as_bytes();
-    assert!(digits.len().is_multiple_of(2), "half a byte");
-    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
-    digits.chunks(2).map(byte).collect()
+    HEXLOWER.decode(text(value).as_bytes()).unwrap()
 }
 
 fn text(value: &Value) -> &str {

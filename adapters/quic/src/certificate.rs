@@ -20,34 +20,18 @@ pub struct ServerCertificate {
 }
 
 /// Why there is no certificate.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CertificateError {
     /// The PEM text has no certificate, no private key, or something that is neither.
+    #[error("not a certificate and its private key in PEM")]
     Malformed,
     /// The names are none that a certificate can have.
+    #[error("no certificate can have these names")]
     Names,
     /// The file was not read or written.
-    File(io::Error),
-}
-
-impl fmt::Display for CertificateError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Malformed => "not a certificate and its private key in PEM",
-            Self::Names => "no certificate can have these names",
-            Self::File(_) => "the certificate's file was not read or written",
-        })
-    }
-}
-
-impl std::error::Error for CertificateError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::File(error) => Some(error),
-            Self::Malformed | Self::Names => None,
-        }
-    }
+    #[error("the certificate's file was not read or written")]
+    File(#[source] io::Error),
 }
 
 impl ServerCertificate {

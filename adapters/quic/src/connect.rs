@@ -1,6 +1,6 @@
 //! The client's side: opening a link.
 
-use std::{fmt, net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc};
 
 use conclave_core::{Class, link::LinkError, proto::relay::ALPN};
 use quinn::{
@@ -16,18 +16,23 @@ use crate::{
 };
 
 /// Why a client has no link.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
     /// The server's certificate is not the one that is trusted.
+    #[error("the server's certificate is not trusted")]
     WrongCertificate,
     /// The server is there but speaks another protocol.
+    #[error("the server speaks another protocol")]
     WrongProtocol,
     /// The name is no server name, or no authority is trusted.
+    #[error("the connection is set up wrongly: {0}")]
     Misconfigured(&'static str),
     /// There is no way to the server, or it takes no more clients.
+    #[error("the server cannot be reached")]
     Unreachable,
     /// No answer within ten seconds.
+    #[error("the server does not answer")]
     TimedOut,
 }
 
@@ -43,20 +48,6 @@ impl ConnectError {
         }
     }
 }
-
-impl fmt::Display for ConnectError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::WrongCertificate => f.write_str("the server's certificate is not trusted"),
-            Self::WrongProtocol => f.write_str("the server speaks another protocol"),
-            Self::Misconfigured(why) => write!(f, "the connection is set up wrongly: {why}"),
-            Self::Unreachable => f.write_str("the server cannot be reached"),
-            Self::TimedOut => f.write_str("the server does not answer"),
-        }
-    }
-}
-
-impl std::error::Error for ConnectError {}
 
 impl From<ConnectError> for LinkError {
     fn from(error: ConnectError) -> Self {

@@ -1,7 +1,7 @@
 //! The server's side: taking links from clients.
 
 use std::{
-    fmt, io,
+    io,
     net::{SocketAddr, UdpSocket},
     sync::Arc,
     time::Duration,
@@ -40,31 +40,15 @@ impl Default for ListenerLimits {
 }
 
 /// Why there is no listener.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ListenError {
     /// The certificate and its key do not fit each other or TLS 1.3.
+    #[error("the certificate and its key cannot be used")]
     Certificate,
     /// The address is not free, or not ours.
-    Address(io::Error),
-}
-
-impl fmt::Display for ListenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Certificate => "the certificate and its key cannot be used",
-            Self::Address(_) => "the address cannot be listened on",
-        })
-    }
-}
-
-impl std::error::Error for ListenError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Address(error) => Some(error),
-            Self::Certificate => None,
-        }
-    }
+    #[error("the address cannot be listened on")]
+    Address(#[source] io::Error),
 }
 
 /// Takes links from clients. Dropping it closes all of them at once, see [`close`](Self::close)

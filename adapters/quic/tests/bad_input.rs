@@ -364,8 +364,8 @@ async fn closing_a_listener_delivers_what_was_sent() {
 /// A certificate that was saved is the same after a restart, and private.
 #[tokio::test]
 async fn a_saved_certificate_keeps_its_fingerprint() {
-    let path = std::env::temp_dir().join(format!("conclave-quic-{}.pem", std::process::id()));
-    let _ = std::fs::remove_file(&path);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("certificate.pem");
     let made = ServerCertificate::self_signed(&["localhost"]).unwrap();
     made.save(&path).unwrap();
     assert!(made.save(&path).is_err(), "an existing file is not replaced");
@@ -376,7 +376,6 @@ async fn a_saved_certificate_keeps_its_fingerprint() {
         use std::os::unix::fs::PermissionsExt;
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     }
-    std::fs::remove_file(&path).unwrap();
     assert!(!format!("{made:?}").contains("PRIVATE"));
     assert!(ServerCertificate::from_pem(b"", b"").is_err());
 }

@@ -1,7 +1,5 @@
 //! Opening a file, and everything that can be in the way.
 
-use std::error::Error;
-use std::fmt;
 use std::io::{Error as IoError, ErrorKind};
 use std::ops::Deref;
 use std::path::Path;
@@ -14,20 +12,27 @@ use crate::holder::{Holder, Note};
 use crate::kind::Kind;
 
 /// Why a file could not be opened. Whatever it was, no record was changed.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
     /// There is no file at this path.
+    #[error("there is no file at this path")]
     Missing,
     /// Another handle has the file open, in this process or in another one.
+    #[error(
+        "the file is open {}",
+        .holder.as_ref().map_or_else(|| "elsewhere".into(), |holder| format!("in {holder}"))
+    )]
     InUse {
         /// Who, if that can be told.
         holder: Option<Holder>,
     },
     /// The file was made for something else: it is empty, belongs to another program, or is a
     /// folder.
+    #[error("the file was made for something else")]
     Foreign,
     /// The file is of a version that this crate does not know.
+    #[error("the file has version {found}, known is {known}")]
     #[non_exhaustive]
     UnknownVersion {
         /// The version that the file names.
@@ -36,13 +41,17 @@ pub enum OpenError {
         known: u32,
     },
     /// The file was made for this, but its bytes are not those that were written.
+    #[error("the file is damaged")]
     Damaged,
     /// The file or the medium does not allow writing, or the account may not open it.
-    ReadOnly(IoError),
+    #[error("the file may not be written")]
+    ReadOnly(#[source] IoError),
     /// There is no room to create or to recover the file.
-    Full(IoError),
+    #[error("no room for the file")]
+    Full(#[source] IoError),
     /// Reading or writing failed.
-    Io(IoError),
+    #[error("the file could not be read or written")]
+    Io(#[source] IoError),
 }
 
 impl OpenError {
@@ -63,37 +72,6 @@ impl OpenError {
             *holder = Holder::of(path);
         }
         self
-    }
-}
-
-impl fmt::Display for OpenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Missing => f.write_str("there is no file at this path"),
-            Self::InUse { holder: None } => f.write_str("the file is open elsewhere"),
-            Self::InUse { holder: Some(holder) } => write!(f, "the file is open in {holder}"),
-            Self::Foreign => f.write_str("the file was made for something else"),
-            Self::UnknownVersion { found, known } => {
-                write!(f, "the file has version {found}, known is {known}")
-            }
-            Self::Damaged => f.write_str("the file is damaged"),
-            Self::ReadOnly(_) => f.write_str("the file may not be written"),
-            Self::Full(_) => f.write_str("no room for the file"),
-            Self::Io(_) => f.write_str("the file could not be read or written"),
-        }
-    }
-}
-
-impl Error for OpenError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            Self::ReadOnly(error) | Self::Full(error) | Self::Io(error) => Some(error),
-            Self::Missing
-            | Self::InUse { .. }
-            | Self::Foreign
-            | Self::UnknownVersion { .. }
-            | Self::Damaged => None,
-        }
     }
 }
 

@@ -18,7 +18,8 @@ use conclave_testkit::{
     entropy::SimEntropy, store_conformance, store_reopen_conformance, store_sharing_conformance,
     world::World,
 };
-use kit::{Folder, InFolder, disk::Disk};
+use kit::{InFolder, disk::Disk};
+use tempfile::tempdir;
 
 store_conformance!(file, InFolder::new);
 store_conformance!(device, || RedbStore::with_backend(Disk::default()).unwrap());
@@ -32,8 +33,8 @@ store_sharing_conformance!(file_shared, InFolder::new, InFolder::open_again);
 #[test]
 fn a_group_lives_in_a_file() {
     let world = World::with_people(7, 1);
-    let folder = Folder::new();
-    let path = folder.file("group");
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("group");
     let installation = Arc::clone(&world.devices[0].installation);
     let entropy = || Entropy::new(Box::new(SimEntropy::new(7, 8, 9)));
 

@@ -9,7 +9,8 @@ use std::process::{Command, Stdio};
 
 use conclave_core::store::{Key, Store, Table, Write};
 use conclave_store_redb::RedbStore;
-use kit::{Folder, OWNER, Picture, picture, put};
+use kit::{OWNER, Picture, picture, put};
+use tempfile::tempdir;
 
 const PATH: &str = "CONCLAVE_TEST_STORE_TO_DIE_WITH";
 
@@ -23,8 +24,8 @@ fn kills() -> u32 {
 /// commit is there whole or not at all.
 #[test]
 fn a_store_outlives_processes_that_are_killed_while_they_commit() {
-    let folder = Folder::new();
-    let path = folder.file("store");
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("store");
     let mut reached = 0;
     for round in 0..kills() {
         let acknowledged = commit_until_killed(&path, 1 + round % 7);

@@ -8,8 +8,9 @@ use std::fs;
 use conclave_core::store::{Store, Table};
 use conclave_core::{BlockedOn, Class};
 use conclave_store_redb::{OpenError, RedbStore};
-use kit::{Folder, InFolder, OWNER, picture, put, refusal};
+use kit::{InFolder, OWNER, picture, put, refusal};
 use redb::{Database, TableDefinition};
+use tempfile::tempdir;
 
 /// E9, scenario 53: a second opener is told, and the first one is not disturbed.
 #[test]
@@ -34,9 +35,9 @@ fn a_second_opener_of_a_file_is_told_so() {
 /// process that is there, and a note that cannot be written is done without.
 #[test]
 fn a_note_that_says_nothing_true_names_nobody() {
-    let folder = Folder::new();
-    let path = folder.file("store");
-    let note = folder.file("store.holder");
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("store");
+    let note = folder.path().join("store.holder");
     let store = RedbStore::create_or_open(&path).unwrap();
     let gone = u32::MAX;
     let mut lies = vec![String::new(), "junk".to_owned(), "x".repeat(5000)];
@@ -61,22 +62,22 @@ fn a_note_that_says_nothing_true_names_nobody() {
 
 #[test]
 fn a_file_that_is_not_there_is_missing_until_it_is_created() {
-    let folder = Folder::new();
-    let path = folder.file("store");
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("store");
     assert!(matches!(refusal(&path), OpenError::Missing));
     assert!(!path.exists(), "opening creates nothing");
     drop(RedbStore::create_or_open(&path).unwrap());
     drop(RedbStore::create_or_open(&path).unwrap());
     drop(RedbStore::open(&path).unwrap());
     assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "one file");
-    let nowhere = folder.file("no folder").join("store");
+    let nowhere = folder.path().join("no folder").join("store");
     assert!(matches!(RedbStore::create_or_open(nowhere), Err(OpenError::Missing)));
 }
 
 #[test]
 fn several_that_create_one_file_at_once_agree_on_it() {
-    let folder = Folder::new();
-    let path = folder.file("store");
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("store");
     let opened = std::thread::scope(|threads| {
         let all: Vec<_> =
             (0..4).map(|_| threads.spawn(|| RedbStore::create_or_open(&path))).collect();
@@ -94,11 +95,11 @@ fn several_that_create_one_file_at_once_agree_on_it() {
 /// Scenario 49: files that are no stores are refused and keep their bytes.
 #[test]
 fn files_of_others_are_refused_and_keep_their_bytes() {
-    let folder = Folder::new();
+    let folder = tempdir().unwrap();
     let noise: Vec<u8> =
         (0_u32..50_000).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     for (name, bytes) in [("empty", vec![]), ("zeros", vec![0; 8192]), ("noise", noise)] {
-        let path = folder.file(name);
+        let path = folder.path().join(name);
         fs::write(&path, &bytes).unwrap();
         for error in [refusal(&path), RedbStore::create_or_open(&path).unwrap_err()] {
             assert!(matches!(error, OpenError::Foreign), "{name}: {error}");
@@ -112,8 +113,8 @@ fn files_of_others_are_refused_and_keep_their_bytes() {
 fn a_database_of_another_program_is_refused_and_keeps_its_bytes() {
     const THEIRS: TableDefinition<'_, &str, u64> = TableDefinition::new("theirs");
     const SAME_NAME: TableDefinition<'_, u64, u64> = TableDefinition::new("conclave-store");
-    let folder = Folder::new();
-    let path = folder.file("theirs");
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("theirs");
     for same_name in [false, true] {
         let db = Database::create(&path).unwrap();
         let transaction = db.begin_write().unwrap();
@@ -134,8 +135,8 @@ fn a_database_of_another_program_is_refused_and_keeps_its_bytes() {
 #[test]
 fn a_store_of_another_version_is_refused_and_keeps_its_bytes() {
     const PRIVATE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("conclave-store");
-    let folder = Folder::new();
-    let path = folder.file("store");
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("store");
     drop(RedbStore::create_or_open(&path).unwrap());
     let db = Database::open(&path).unwrap();
     let transaction = db.begin_write().unwrap();
@@ -154,8 +155,8 @@ fn a_store_of_another_version_is_refused_and_keeps_its_bytes() {
 /// for them the file opens.
 #[test]
 fn a_file_that_may_not_be_written_is_read_only() {
-    let folder = Folder::new();
-    let path = folder.file("store");
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("store");
     drop(RedbStore::create_or_open(&path).unwrap());
     let mut permissions = fs::metadata(&path).unwrap().permissions();
     permissions.set_readonly(true);

@@ -10,7 +10,8 @@ use std::process::{Child, Command, Stdio};
 use conclave_core::store::{Claim, Key, Store, StoreError, Table};
 use conclave_core::{BlockedOn, Class};
 use conclave_store_redb::{OpenError, RedbStore};
-use kit::{Folder, OWNER, put, refusal};
+use kit::{OWNER, put, refusal};
+use tempfile::tempdir;
 
 const PATH: &str = "CONCLAVE_TEST_STORE_OF_TWO";
 const RIVAL: Claim = Claim(*b"the second owner");
@@ -19,8 +20,8 @@ const RIVAL: Claim = Claim(*b"the second owner");
 /// A process that was killed holds nothing.
 #[test]
 fn a_second_process_is_told_who_has_the_file() {
-    let folder = Folder::new();
-    let path = folder.file("store");
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("store");
     let mut other = Other::take(&path);
     let error = refusal(&path);
     let OpenError::InUse { holder: Some(holder) } = &error else { panic!("{error}") };
@@ -31,20 +32,20 @@ fn a_second_process_is_told_who_has_the_file() {
 
     other.process.kill().unwrap();
     other.process.wait().unwrap();
-    assert!(folder.file("store.holder").exists(), "a killed process tidies nothing up");
+    assert!(folder.path().join("store.holder").exists(), "a killed process tidies nothing up");
     let store = RedbStore::open(&path).unwrap();
     let OpenError::InUse { holder: Some(holder) } = refusal(&path) else { panic!("it is open") };
     assert_eq!(holder.pid, std::process::id());
     drop(store);
-    assert!(!folder.file("store.holder").exists());
+    assert!(!folder.path().join("store.holder").exists());
 }
 
 /// E9, scenario 105: while this process had the file closed, another one took it over. What this
 /// one still has in memory is stale, and its claim no longer counts.
 #[test]
 fn the_process_that_comes_back_is_fenced_off() {
-    let folder = Folder::new();
-    let path = folder.file("store");
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("store");
     let store = RedbStore::create_or_open(&path).unwrap();
     store.claim(OWNER).unwrap();
     store.commit(OWNER, &[put(Table::Group, 1, b"a", vec![1])]).unwrap();

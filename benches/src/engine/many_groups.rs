@@ -12,6 +12,7 @@ use conclave_proto::identity::hex;
 use conclave_relay::{Founding, Logs, RelayLimits};
 use conclave_store_memory::MemoryStore;
 use conclave_store_redb::RedbStore;
+use data_encoding::HEXLOWER;
 use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 
@@ -119,6 +120,6 @@ fn memory(name: &str) -> Option<u64> {
 }
 
 fn unhex(hex: &str) -> [u8; 32] {
-    let byte = |at: usize| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).expect("digits");
-    std::array::from_fn(byte)
+    let bytes = HEXLOWER.decode(hex.as_bytes()).expect("digits");
+    bytes.try_into().expect("32 bytes")
 }

@@ -21,6 +21,7 @@ use std::{
 use conclave::{GroupId, proto::Topic, quic::RelayAddress};
 pub(crate) use member::run as member;
 use serde::Serialize;
+use tempfile::TempDir;
 
 use self::{
     cast::{Cast, VICTIM},
@@ -98,13 +99,13 @@ fn play(args: &DemoArgs, json: bool) -> Result<Report, Failure> {
     let runtime = crate::runtime()?;
     let relay = {
         let _inside = runtime.enter();
-        Relay::start(&folder.path.join("relay"), ([127, 0, 0, 1], 0).into())?
+        Relay::start(&folder.path().join("relay"), ([127, 0, 0, 1], 0).into())?
     };
     let fingerprint = hex::short(&relay.fingerprint);
     screen
         .say(format!("  {:<14} {} over QUIC, certificate {fingerprint}…", "relay", relay.address));
     let address = RelayAddress::pinned(relay.address.into(), relay.fingerprint);
-    let mut cast = Cast::gather(people, args.accounts, &folder.path, &address, &screen)?;
+    let mut cast = Cast::gather(people, args.accounts, folder.path(), &address, &screen)?;
     let mut played = begin(&mut cast, &screen)?;
     let plan = Plan::new(seed, messages, &cast.persons_of_seats(), VICTIM);
     for (number, round) in plan.rounds.iter().enumerate() {
@@ -287,35 +288,30 @@ impl fmt::Display for Report {
 }
 
 /// Where the stores are: in a folder that is kept, or in one that is removed at the end.
-struct Stage {
-    path: PathBuf,
-    keep: bool,
+enum Stage {
+    Kept(PathBuf),
+    Temporary(TempDir),
 }
 
 impl Stage {
     fn new(dir: Option<&Path>) -> Result<Self, Failure> {
-        if let Some(dir) = dir {
-            private_folder(dir)?;
-            if fs::read_dir(dir)?.next().is_some() {
-                let text = format!("the folder {} is not empty", dir.display());
-                return Err(Failure::new(Exit::Folder, text)
-                    .hint("A demonstration begins with new stores: name a new folder."));
-            }
-            return Ok(Self { path: dir.to_path_buf(), keep: true });
+        let Some(dir) = dir else {
+            let temporary = tempfile::Builder::new().prefix("conclave-demo-").tempdir()?;
+            return Ok(Self::Temporary(temporary));
+        };
+        private_folder(dir)?;
+        if fs::read_dir(dir)?.next().is_some() {
+            let text = format!("the folder {} is not empty", dir.display());
+            return Err(Failure::new(Exit::Folder, text)
+                .hint("A demonstration begins with new stores: name a new folder."));
         }
-        let random = getrandom::u32().unwrap_or_default();
-        let name = format!("conclave-demo-{}-{random:08x}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        private_folder(&path)?;
-        Ok(Self { path, keep: false })
+        Ok(Self::Kept(dir.to_path_buf()))
     }
-}
 
-impl Drop for Stage {
-    fn drop(&mut self) {
-        if !self.keep {
-            // A temporary folder that stays is the system's to remove.
-            drop(fs::remove_dir_all(&self.path));
+    fn path(&self) -> &Path {
+        match self {
+            Self::Kept(path) => path,
+            Self::Temporary(folder) => folder.path(),
         }
     }
 }

@@ -18,6 +18,7 @@ use conclave_relay::{
     Append, Direct, Founding, Host, HostLimits, LogStore, Logs, ReadError, RelayIdentity,
     RelayLimits, Service, WriteError,
 };
+use data_encoding::HEXLOWER;
 use tokio::runtime::Runtime;
 
 use crate::support::{Output, run};
@@ -53,7 +54,7 @@ impl FullRelay {
             }
         });
         drop(inside);
-        let fingerprint = fingerprint.iter().map(|byte| format!("{byte:02x}")).collect();
+        let fingerprint = HEXLOWER.encode(&fingerprint[..]);
         Self { address: address.to_string(), fingerprint, full, _runtime: runtime }
     }
 

@@ -2,19 +2,16 @@
 #![allow(dead_code, reason = "each test uses some of it")]
 
 use std::{
-    fs,
     io::{BufRead as _, BufReader, Write as _},
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, ChildStdin, Command, ExitStatus, Stdio},
-    sync::{
-        atomic::{AtomicU32, Ordering},
-        mpsc,
-    },
+    sync::mpsc,
     thread,
     time::Duration,
 };
 
 use serde_json::Value;
+use tempfile::{TempDir, tempdir};
 
 /// Generous: a machine may be busy with something else.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
@@ -185,31 +182,20 @@ fn read(mut from: impl std::io::Read + Send + 'static) -> mpsc::Receiver<String>
 }
 
 /// A folder that is removed with the value.
-pub(crate) struct Folder(PathBuf);
+pub(crate) struct Folder(TempDir);
 
 impl Folder {
     pub(crate) fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("conclave-cli-test-{}-{number}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        fs::create_dir_all(&path).expect("a folder is made");
-        Self(path)
+        Self(tempdir().expect("a folder is made"))
     }
 
     pub(crate) fn path(&self) -> &Path {
-        &self.0
+        self.0.path()
     }
 
     /// A path in it.
     pub(crate) fn join(&self, name: &str) -> String {
-        self.0.join(name).to_str().expect("a readable path").to_owned()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        drop(fs::remove_dir_all(&self.0));
+        self.path().join(name).to_str().expect("a readable path").to_owned()
     }
 }
 

@@ -2,7 +2,7 @@
 //! waits.
 
 use alloc::vec::Vec;
-use core::{fmt, time::Duration};
+use core::time::Duration;
 
 use conclave_proto::{
     Cursor, InboxId, InstallationId, Seq, Topic,
@@ -18,25 +18,30 @@ use crate::{
 };
 
 /// Why a delivery service did not answer. Publishing has its own outcomes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TransportError {
     /// No relay was reached, or its answer did not come: try again, here or elsewhere.
+    #[error("the relay cannot be reached")]
     Unavailable {
         /// Not before this has passed.
         retry_after: Duration,
     },
     /// The relay was reached and answered that it cannot do this for now: its disk is full or
     /// fails, or it has too much to do. Its operator can change that; trying again helps then.
+    #[error("the relay is in trouble of its own")]
     RelayTrouble {
         /// Not before this has passed.
         retry_after: Duration,
     },
     /// Wrong certificate, unknown version: no retry helps.
+    #[error("the relay cannot be used: {0}")]
     Misconfigured(&'static str),
     /// More than one call may ask for: ask for less.
+    #[error("more than one request may ask for")]
     TooMuch,
     /// The log was trimmed past the reader's cursor.
+    #[error("records before {} are gone", .first.0)]
     Truncated {
         /// Whose log.
         topic: Topic,
@@ -44,6 +49,7 @@ pub enum TransportError {
         first: Seq,
     },
     /// The operator admits nobody without a proof.
+    #[error("the relay asks for an admission")]
     NotAdmitted,
 }
 
@@ -58,21 +64,6 @@ impl TransportError {
         }
     }
 }
-
-impl fmt::Display for TransportError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unavailable { .. } => f.write_str("the relay cannot be reached"),
-            Self::RelayTrouble { .. } => f.write_str("the relay is in trouble of its own"),
-            Self::Misconfigured(why) => write!(f, "the relay cannot be used: {why}"),
-            Self::TooMuch => f.write_str("more than one request may ask for"),
-            Self::Truncated { first, .. } => write!(f, "records before {} are gone", first.0),
-            Self::NotAdmitted => f.write_str("the relay asks for an admission"),
-        }
-    }
-}
-
-impl core::error::Error for TransportError {}
 
 /// Carries envelopes: ordered logs, a directory of key packages, and one subscription.
 ///

@@ -1,7 +1,5 @@
 //! Why a call of the engine failed, sorted by who can do something about it.
 
-use std::fmt;
-
 use conclave_proto::InboxId;
 
 use super::Ended;
@@ -13,46 +11,64 @@ use crate::{
 };
 
 /// Why a call of the engine failed. Nothing has changed then, unless a variant says otherwise.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// This installation belongs to no inbox yet: register it first.
+    #[error("this installation is not registered")]
     NotRegistered,
     /// This installation belongs to another inbox already.
+    #[error("this installation belongs to another inbox already")]
     RegisteredElsewhere,
     /// The store holds no such group.
+    #[error("no such group")]
     UnknownGroup,
     /// The message cannot be sent.
-    Send(SendError),
+    #[error(transparent)]
+    Send(#[from] SendError),
     /// The group cannot be changed like that.
-    Change(ChangeError),
+    #[error(transparent)]
+    Change(#[from] ChangeError),
     /// What is stored of the group does not load; other groups are not affected.
+    #[error(transparent)]
     Load(LoadError),
     /// The store failed. With [`StoreError::Unknown`] the call may have taken effect.
-    Store(StoreError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The relay did not answer.
-    Transport(TransportError),
+    #[error(transparent)]
+    Transport(#[from] TransportError),
     /// The relay knows no such inbox, or its log says nothing that counts.
+    #[error("the relay knows no inbox {}", .0.to_hex())]
     UnknownInbox(InboxId),
     /// No installation of this inbox has a usable key package at the relay.
+    #[error("no device of inbox {} can be added now", .0.to_hex())]
     NoPackages(InboxId),
     /// The account does not belong to the inbox.
+    #[error("the account does not belong to the inbox")]
     NotAMember,
     /// The account's signature was refused or could not be made.
+    #[error("no usable signature: {0}")]
     Signature(&'static str),
     /// The relay refused the identity update.
+    #[error("the relay refused the identity update")]
     Refused,
     /// No randomness.
+    #[error("no randomness available")]
     Entropy,
     /// Too much waits already: try again when some of it is done.
+    #[error("too much is waiting already")]
     Busy,
     /// The engine has been shut down, or the call's value was lost to a bug and is being loaded
     /// again; the call may have taken effect.
+    #[error("the engine is closed")]
     Closed,
     /// The answer has not come, and waiting for it on this thread would keep it from coming: await
     /// it. Only simulations say so.
+    #[error("the answer has to be awaited in a simulation")]
     WouldBlock,
     /// The store panicked, so the engine has ended. Open it again; the call may have taken effect.
+    #[error("the store failed for good: open the engine again")]
     StoreLost,
 }
 
@@ -82,54 +98,6 @@ impl Error {
     }
 }
 
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotRegistered => f.write_str("this installation is not registered"),
-            Self::RegisteredElsewhere => {
-                f.write_str("this installation belongs to another inbox already")
-            }
-            Self::UnknownGroup => f.write_str("no such group"),
-            Self::Send(error) => error.fmt(f),
-            Self::Change(error) => error.fmt(f),
-            Self::Load(error) => error.fmt(f),
-            Self::Store(error) => error.fmt(f),
-            Self::Transport(error) => error.fmt(f),
-            Self::UnknownInbox(inbox) => write!(f, "the relay knows no inbox {}", inbox.to_hex()),
-            Self::NoPackages(inbox) => {
-                write!(f, "no device of inbox {} can be added now", inbox.to_hex())
-            }
-            Self::NotAMember => f.write_str("the account does not belong to the inbox"),
-            Self::Signature(why) => write!(f, "no usable signature: {why}"),
-            Self::Refused => f.write_str("the relay refused the identity update"),
-            Self::Entropy => f.write_str("no randomness available"),
-            Self::Busy => f.write_str("too much is waiting already"),
-            Self::Closed => f.write_str("the engine is closed"),
-            Self::WouldBlock => f.write_str("the answer has to be awaited in a simulation"),
-            Self::StoreLost => f.write_str("the store failed for good: open the engine again"),
-        }
-    }
-}
-
-impl std::error::Error for Error {}
-
-macro_rules! from {
-    ($($type:ident => $variant:ident),* $(,)?) => { $(
-        impl From<$type> for Error {
-            fn from(error: $type) -> Self {
-                Self::$variant(error)
-            }
-        }
-    )* };
-}
-
-from! {
-    SendError => Send,
-    ChangeError => Change,
-    StoreError => Store,
-    TransportError => Transport,
-}
-
 impl From<crate::entropy::EntropyError> for Error {
     fn from(_: crate::entropy::EntropyError) -> Self {
         Self::Entropy
@@ -149,5 +117,27 @@ impl From<Ended> for Error {
             Ended::Fenced => Self::Store(StoreError::Fenced),
             Ended::StoreLost => Self::StoreLost,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use super::Error;
+    use crate::{
+        group::{LoadError, SendError},
+        mls::MlsError,
+        store::StoreError,
+    };
+
+    /// E14: a bug of the MLS library is named by whoever asks for the cause.
+    #[test]
+    fn an_error_names_its_cause() {
+        let bug = MlsError("a bug".into());
+        let error = Error::from(SendError::Internal(bug.clone()));
+        assert_eq!(error.to_string(), "internal failure");
+        assert_eq!(error.source().map(ToString::to_string), Some(bug.to_string()));
+        assert_eq!(Error::from(LoadError::Store(StoreError::Full)), Error::Store(StoreError::Full));
     }
 }

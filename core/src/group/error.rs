@@ -6,27 +6,21 @@ use crate::{
     BlockedOn, Class, entropy::EntropyError, event::Parked, mls::MlsError, store::StoreError,
 };
 
-macro_rules! from {
-    ($error:ident, $($source:ident => $variant:ident),*) => { $(
-        impl From<$source> for $error {
-            fn from(source: $source) -> Self {
-                Self::$variant(source)
-            }
-        }
-    )* };
-}
-
 /// Why a message was not taken for sending. Nothing has changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {
     /// This installation is not a member any more.
+    #[error("not a member of the group")]
     NotMember,
     /// The group cannot follow its log for now.
+    #[error("the group cannot follow its log for now")]
     Parked(Parked),
     /// The group's policy does not let this inbox post.
+    #[error("the group's policy does not allow posting")]
     NotAllowed,
     /// Too long: send it as an attachment.
+    #[error("{len} bytes where {max} are allowed")]
     TooLong {
         /// Bytes there are.
         len: usize,
@@ -34,44 +28,17 @@ pub enum SendError {
         max: usize,
     },
     /// Too many messages wait for the relay already.
+    #[error("{max} messages wait for the relay already")]
     QueueFull {
         /// How many may.
         max: usize,
     },
     /// No randomness.
-    Entropy(EntropyError),
+    #[error("no randomness available")]
+    Entropy(#[from] EntropyError),
     /// A bug of the engine or of the MLS library.
-    Internal(MlsError),
-}
-
-from!(SendError, EntropyError => Entropy, MlsError => Internal);
-
-impl std::fmt::Display for SendError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::NotMember => f.write_str("not a member of the group"),
-            Self::Parked(_) => f.write_str("the group cannot follow its log for now"),
-            Self::NotAllowed => f.write_str("the group's policy does not allow posting"),
-            Self::TooLong { len, max } => write!(f, "{len} bytes where {max} are allowed"),
-            Self::QueueFull { max } => write!(f, "{max} messages wait for the relay already"),
-            Self::Entropy(_) => f.write_str("no randomness available"),
-            Self::Internal(_) => f.write_str("internal failure"),
-        }
-    }
-}
-
-impl std::error::Error for SendError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Entropy(error) => Some(error),
-            Self::Internal(error) => Some(error),
-            Self::NotMember
-            | Self::Parked(_)
-            | Self::NotAllowed
-            | Self::TooLong { .. }
-            | Self::QueueFull { .. } => None,
-        }
-    }
+    #[error("internal failure")]
+    Internal(#[from] MlsError),
 }
 
 impl SendError {
@@ -88,73 +55,45 @@ impl SendError {
 }
 
 /// Why a change was not taken as a wish. Nothing has changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChangeError {
     /// This installation is not a member any more.
+    #[error("not a member of the group")]
     NotMember,
     /// The group cannot follow its log for now.
+    #[error("the group cannot follow its log for now")]
     Parked(Parked),
     /// The group's policy does not let this inbox do it.
+    #[error("the group's policy does not allow it")]
     NotAllowed,
     /// Super-admins cannot be removed, whatever the policy says.
+    #[error("super-admins cannot be removed")]
     Protected,
     /// Nobody named, somebody who is (or is not) there already, or a log that founds no inbox.
+    #[error("{0}")]
     Misuse(&'static str),
     /// The group requires post-quantum Welcomes, and this installation has no X-Wing key (S8).
+    #[error("{0:?} has no post-quantum key and the group requires one")]
     NotPostQuantum(InstallationId),
     /// The group would have too many leaves.
+    #[error("the group would exceed {max} leaves")]
     TooManyLeaves {
         /// How many there may be.
         max: usize,
     },
     /// Too many wishes wait already.
+    #[error("{max} changes wait already")]
     QueueFull {
         /// How many may.
         max: usize,
     },
     /// No randomness.
-    Entropy(EntropyError),
+    #[error("no randomness available")]
+    Entropy(#[from] EntropyError),
     /// A bug of the engine or of the MLS library.
-    Internal(MlsError),
-}
-
-from!(ChangeError, EntropyError => Entropy, MlsError => Internal);
-
-impl std::fmt::Display for ChangeError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::NotMember => f.write_str("not a member of the group"),
-            Self::Parked(_) => f.write_str("the group cannot follow its log for now"),
-            Self::NotAllowed => f.write_str("the group's policy does not allow it"),
-            Self::Protected => f.write_str("super-admins cannot be removed"),
-            Self::Misuse(what) => f.write_str(what),
-            Self::NotPostQuantum(id) => {
-                write!(f, "{id:?} has no post-quantum key and the group requires one")
-            }
-            Self::TooManyLeaves { max } => write!(f, "the group would exceed {max} leaves"),
-            Self::QueueFull { max } => write!(f, "{max} changes wait already"),
-            Self::Entropy(_) => f.write_str("no randomness available"),
-            Self::Internal(_) => f.write_str("internal failure"),
-        }
-    }
-}
-
-impl std::error::Error for ChangeError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Entropy(error) => Some(error),
-            Self::Internal(error) => Some(error),
-            Self::NotMember
-            | Self::Parked(_)
-            | Self::NotAllowed
-            | Self::Protected
-            | Self::Misuse(_)
-            | Self::NotPostQuantum(_)
-            | Self::TooManyLeaves { .. }
-            | Self::QueueFull { .. } => None,
-        }
-    }
+    #[error("internal failure")]
+    Internal(#[from] MlsError),
 }
 
 impl ChangeError {
@@ -176,15 +115,18 @@ impl ChangeError {
 }
 
 /// Why a group or a key ring could not be loaded.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadError {
     /// The store failed.
-    Store(StoreError),
+    #[error("the store failed")]
+    Store(#[from] StoreError),
     /// A stored record of this kind is damaged; other groups are not affected.
+    #[error("stored {0} is damaged")]
     Damaged(&'static str),
     /// A stored record of this kind has a version that this build does not know: a later build
     /// wrote it, and reads it. Nothing has changed.
+    #[error("stored {what} has version {version}, which a later build knows")]
     UnknownVersion {
         /// What.
         what: &'static str,
@@ -202,33 +144,6 @@ impl LoadError {
             } else {
                 Self::Damaged(what)
             }
-        }
-    }
-}
-
-impl From<StoreError> for LoadError {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error)
-    }
-}
-
-impl std::fmt::Display for LoadError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Store(_) => f.write_str("the store failed"),
-            Self::Damaged(what) => write!(f, "stored {what} is damaged"),
-            Self::UnknownVersion { what, version } => {
-                write!(f, "stored {what} has version {version}, which a later build knows")
-            }
-        }
-    }
-}
-
-impl std::error::Error for LoadError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Store(error) => Some(error),
-            Self::Damaged(_) | Self::UnknownVersion { .. } => None,
         }
     }
 }

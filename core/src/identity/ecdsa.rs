@@ -97,6 +97,8 @@ pub(super) fn with_recovery(signature: &k256::ecdsa::Signature, id: RecoveryId) 
 mod tests {
     use alloc::vec::Vec;
 
+    use data_encoding::HEXLOWER;
+
     use super::{
         normalise_p256_signature, normalise_wallet_signature, p256_holds, wallet_digest,
         wallet_holds,
@@ -118,8 +120,7 @@ mod tests {
         f7cb1c942d657c41d436c7a1b6e29f65f3e900dbb9aff4064dc4ab2f843acda8";
 
     fn unhex(text: &str) -> Vec<u8> {
-        let digit = |at: usize| u8::from_str_radix(&text[at..at + 2], 16).unwrap();
-        (0..text.len()).step_by(2).map(digit).collect()
+        HEXLOWER.decode(text.as_bytes()).unwrap()
     }
 
     /// I4: a signature that other software made counts, in normal form and for its wallet only.

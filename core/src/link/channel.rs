@@ -33,7 +33,6 @@
 //! ```
 
 use alloc::vec::Vec;
-use core::fmt;
 
 use conclave_proto::{Timestamp, limits};
 
@@ -72,26 +71,32 @@ impl Default for ChannelLimits {
 }
 
 /// Why a channel cannot go on; its link is to be closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChannelFault {
     /// A frame that no channel makes.
+    #[error("the peer sent a malformed frame")]
     Malformed,
     /// A frame longer than the link or the protocol allows.
+    #[error("a frame is longer than {max} bytes")]
     FrameTooLong {
         /// The longest, in bytes.
         max: usize,
     },
     /// A message is announced that is longer than [`ChannelLimits::message_bytes`].
+    #[error("a message is longer than {max} bytes")]
     MessageTooLong {
         /// The limit, in bytes.
         max: usize,
     },
     /// A segment from beyond the window: the peer does not wait for acknowledgements.
+    #[error("the peer sent a segment from beyond the window")]
     BeyondWindow,
     /// An acknowledgement of a segment that was never sent.
+    #[error("the peer acknowledged what was never sent")]
     NeverSent,
     /// Nothing came back, however often segments were repeated.
+    #[error("the peer has fallen silent")]
     PeerGone,
 }
 
@@ -109,21 +114,6 @@ impl ChannelFault {
         }
     }
 }
-
-impl fmt::Display for ChannelFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Malformed => f.write_str("the peer sent a malformed frame"),
-            Self::FrameTooLong { max } => write!(f, "a frame is longer than {max} bytes"),
-            Self::MessageTooLong { max } => write!(f, "a message is longer than {max} bytes"),
-            Self::BeyondWindow => f.write_str("the peer sent a segment from beyond the window"),
-            Self::NeverSent => f.write_str("the peer acknowledged what was never sent"),
-            Self::PeerGone => f.write_str("the peer has fallen silent"),
-        }
-    }
-}
-
-impl core::error::Error for ChannelFault {}
 
 /// One end of a channel.
 ///

@@ -40,17 +40,10 @@ type RecordKey = (u8, Vec<u8>);
 
 /// A failure of the capture itself: a stored record that does not decode, or a value that
 /// cannot be stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[cfg_attr(not(feature = "internals"), allow(unreachable_pub))]
+#[error("{0}")]
 pub struct CaptureError(&'static str);
-
-impl std::fmt::Display for CaptureError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.0)
-    }
-}
-
-impl std::error::Error for CaptureError {}
 
 #[derive(Default)]
 struct Records {

@@ -37,17 +37,10 @@ pub(crate) const SUITE: Ciphersuite =
 pub struct Crypto(Mutex<Option<StepRandom>>);
 
 /// The library asked for randomness outside a step: a bug of the engine.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 #[cfg_attr(not(feature = "internals"), allow(unreachable_pub))]
+#[error("no step to draw randomness from")]
 pub struct NoStep;
-
-impl std::fmt::Display for NoStep {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("no step to draw randomness from")
-    }
-}
-
-impl std::error::Error for NoStep {}
 
 impl Crypto {
     /// Gives the step's randomness; the one before is gone.

@@ -77,16 +77,9 @@ pub(crate) fn serialize_over<T: Serialize + ?Sized>(
 }
 
 /// A value that this format cannot hold.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("value cannot be stored: {0}")]
 pub(crate) struct CutError(String);
-
-impl fmt::Display for CutError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "value cannot be stored: {}", self.0)
-    }
-}
-
-impl std::error::Error for CutError {}
 
 impl ser::Error for CutError {
     fn custom<T: fmt::Display>(message: T) -> Self {

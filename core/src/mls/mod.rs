@@ -55,16 +55,9 @@ pub(crate) const RECORDS: u8 = record::ORDER;
 
 /// The library failed, or was used wrongly: a bug of the engine, not of a peer. The overlay is
 /// dropped; nothing changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("mls: {0}")]
 pub struct MlsError(pub(crate) String);
-
-impl std::fmt::Display for MlsError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "mls: {}", self.0)
-    }
-}
-
-impl std::error::Error for MlsError {}
 
 impl MlsError {
     /// Keeps the text of an error of the library. Its texts name no secrets.

@@ -23,37 +23,28 @@ use crate::{
 };
 
 /// Why a key package cannot be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PackageError {
     /// Not an upload, or not a key package inside.
+    #[error("malformed key package")]
     Malformed,
     /// A signature of it is wrong.
+    #[error("key package with a wrong signature")]
     BadSignature,
     /// Its leaf, lifetime or extensions are not those of the rules.
+    #[error("key package that is not of the group rules")]
     NotOfRules,
     /// Of another installation or inbox than the upload or the question says.
+    #[error("key package of another installation")]
     OtherOwner,
     /// Past its expiry: its owner has not been online for long, or the relay serves an old one.
+    #[error("key package expired at {} ms", .since.0)]
     Expired {
         /// When it expired.
         since: Timestamp,
     },
 }
-
-impl std::fmt::Display for PackageError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Malformed => f.write_str("malformed key package"),
-            Self::BadSignature => f.write_str("key package with a wrong signature"),
-            Self::NotOfRules => f.write_str("key package that is not of the group rules"),
-            Self::OtherOwner => f.write_str("key package of another installation"),
-            Self::Expired { since } => write!(f, "key package expired at {} ms", since.0),
-        }
-    }
-}
-
-impl std::error::Error for PackageError {}
 
 /// A key package of another installation that has been checked: only these can be added.
 #[derive(Clone, Debug)]

@@ -18,25 +18,16 @@ pub use xwing::XWingSeed;
 use crate::entropy::{Sealing, SealingRandom};
 
 /// Why something could not be sealed or opened. Says nothing about the content.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SealError {
     /// The public key is of a wrong length or a non-contributory one.
+    #[error("unusable public key")]
     BadKey,
     /// The sealed bytes are not what was sealed to this key with this context.
+    #[error("does not open")]
     DoesNotOpen,
 }
-
-impl core::fmt::Display for SealError {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        match self {
-            Self::BadKey => f.write_str("unusable public key"),
-            Self::DoesNotOpen => f.write_str("does not open"),
-        }
-    }
-}
-
-impl core::error::Error for SealError {}
 
 /// Which KEM a sealing uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -343,15 +343,18 @@ impl StoreLimits {
 }
 
 /// Why a store did not do what it was asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
     /// Nothing was stored; the same call can succeed later.
+    #[error("store unavailable, nothing was stored")]
     Unavailable,
     /// Nothing was stored; the medium is full.
+    #[error("store full, nothing was stored")]
     Full,
     /// Nothing was stored; this write (its index) is beyond what the backend takes.
     /// [`StoreLimits::check`] finds it.
+    #[error("write {write} is larger than the {max} that the store takes")]
     TooLarge {
         /// Index in the batch of the first write that does not fit.
         write: usize,
@@ -359,29 +362,15 @@ pub enum StoreError {
         max: usize,
     },
     /// Another engine owns the store.
+    #[error("another engine owns the store")]
     Fenced,
     /// The stored bytes are not what was written.
+    #[error("stored bytes are damaged")]
     Corrupt,
     /// The commit may or may not have happened; reading settles it.
+    #[error("the commit may or may not be stored")]
     Unknown,
 }
-
-impl core::fmt::Display for StoreError {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        match self {
-            Self::Unavailable => f.write_str("store unavailable, nothing was stored"),
-            Self::Full => f.write_str("store full, nothing was stored"),
-            Self::TooLarge { write, max } => {
-                write!(f, "write {write} is larger than the {max} that the store takes")
-            }
-            Self::Fenced => f.write_str("another engine owns the store"),
-            Self::Corrupt => f.write_str("stored bytes are damaged"),
-            Self::Unknown => f.write_str("the commit may or may not be stored"),
-        }
-    }
-}
-
-impl core::error::Error for StoreError {}
 
 impl StoreError {
     /// What a driver does about it.

@@ -3,7 +3,6 @@
 
 use std::{
     net::SocketAddr,
-    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -17,6 +16,7 @@ use conclave_quic::{Listener, ServerCertificate, Trust};
 use conclave_relay::{Founding, Host, HostLimits, Logs, RelayLimits, RelayStore, Service};
 use conclave_remote::{Connector, Remote, RemoteLimits};
 use conclave_testkit::conformance::delivery::Test;
+use tempfile::{TempDir, tempdir};
 use tokio::{runtime::Builder, task::JoinHandle};
 
 pub(crate) type TheHost = Host<RelayStore>;
@@ -106,29 +106,20 @@ impl Connector for QuicConnector {
 pub(crate) struct Served {
     pub(crate) host: Arc<TheHost>,
     accepting: JoinHandle<()>,
-    folder: PathBuf,
+    _folder: TempDir,
 }
 
 impl Drop for Served {
     fn drop(&mut self) {
         self.accepting.abort();
         self.host.shut_down();
-        if !std::thread::panicking() {
-            let _ = std::fs::remove_dir_all(&self.folder);
-        }
     }
 }
 
 pub(crate) async fn over_quic() -> (Remote, Served) {
-    static FOLDERS: AtomicU64 = AtomicU64::new(0);
-    let name = format!(
-        "conclave-delivery-{}-{}",
-        std::process::id(),
-        FOLDERS.fetch_add(1, Ordering::Relaxed)
-    );
-    let folder = std::env::temp_dir().join(name);
-    std::fs::create_dir_all(&folder).unwrap();
-    let logs = Logs::create_or_open(folder.join("logs"), &founding(), RelayLimits::default());
+    let folder = tempdir().unwrap();
+    let logs =
+        Logs::create_or_open(folder.path().join("logs"), &founding(), RelayLimits::default());
     let host = host(logs.unwrap());
     let certificate = ServerCertificate::self_signed(&["localhost"]).unwrap();
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), &certificate).unwrap();
@@ -140,5 +131,5 @@ pub(crate) async fn over_quic() -> (Remote, Served) {
             tokio::spawn(serving.serve(link));
         }
     });
-    (Remote::new(connector, RemoteLimits::default()), Served { host, accepting, folder })
+    (Remote::new(connector, RemoteLimits::default()), Served { host, accepting, _folder: folder })
 }

@@ -8,10 +8,11 @@ use std::{
 
 use conclave_proto::{Cursor, Record, Seq, Timestamp, Topic, codec::decode_bare, relay::PageLimit};
 use conclave_relay::{Logs, RelayLimits};
+use data_encoding::HEXLOWER;
 
 use crate::{
     children::{ENGINES, Line},
-    hex, relay, unhex,
+    hex, relay,
 };
 
 /// What was said; everything in hex.
@@ -90,14 +91,18 @@ impl Ledger {
         let topics: BTreeSet<&String> = self.accepted.iter().map(|(topic, ..)| topic).collect();
         let mut stored = BTreeMap::new();
         for topic in topics {
-            for record in read(&logs, &decode_bare(&unhex(topic)).unwrap()) {
+            for record in
+                read(&logs, &decode_bare(&HEXLOWER.decode(topic.as_bytes()).unwrap()).unwrap())
+            {
                 stored.insert((topic, record.seq.0), hex(&record.id.0));
             }
         }
         for (topic, seq, id) in &self.accepted {
             assert_eq!(stored.get(&(topic, *seq)), Some(id), "an accepted record of {topic}");
         }
-        let group = Topic::Group(conclave_proto::GroupId(unhex(&group).try_into().unwrap()));
+        let group = Topic::Group(conclave_proto::GroupId(
+            HEXLOWER.decode(group.as_bytes()).unwrap().try_into().unwrap(),
+        ));
         let places: BTreeSet<Seq> = read(&logs, &group).iter().map(|record| record.seq).collect();
         assert!(shown[0].timeline.iter().all(|(seq, _)| places.contains(&Seq(*seq))));
     }

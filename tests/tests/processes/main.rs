@@ -9,7 +9,6 @@ mod relay;
 mod reporting;
 
 use std::{
-    fs,
     path::{Path, PathBuf},
     time::Instant,
 };
@@ -19,6 +18,7 @@ use conclave_proto::identity::hex;
 use conclave_quic::ServerCertificate;
 use conclave_testkit::dice::Dice;
 use ledger::Ledger;
+use tempfile::tempdir;
 
 /// The part that a process plays, and where its files are.
 const ROLE: &str = "CONCLAVE_TEST_PROCESS_ROLE";
@@ -33,12 +33,12 @@ const PORT: &str = "CONCLAVE_TEST_PROCESS_PORT";
 /// two hundred with `CONCLAVE_EFFORT=full`.
 #[test]
 fn nothing_acknowledged_is_lost_by_processes_that_are_killed_in_turn() {
-    let folder = Folder::new();
+    let folder = tempdir().unwrap();
     let certificate = ServerCertificate::self_signed(&["localhost"]).unwrap();
-    certificate.save(folder.0.join("certificate")).unwrap();
-    relay::found(&folder.0);
+    certificate.save(folder.path().join("certificate")).unwrap();
+    relay::found(folder.path());
 
-    let mut children = Children::start(&folder.0);
+    let mut children = Children::start(folder.path());
     let mut ledger = Ledger::default();
     let group = found_a_group(&mut children, &mut ledger);
     let start = Instant::now();
@@ -48,7 +48,7 @@ fn nothing_acknowledged_is_lost_by_processes_that_are_killed_in_turn() {
     let shown = last_words(&mut children, &mut ledger);
     drop(children);
     ledger.check_timelines(&shown);
-    ledger.check_logs(&folder.0, &shown, group);
+    ledger.check_logs(folder.path(), &shown, group);
 }
 
 /// Not a test by itself: what the processes do.
@@ -111,26 +111,6 @@ fn last_words(children: &mut Children, ledger: &mut Ledger) -> Vec<ledger::Shown
     ledger.shown()
 }
 
-/// A folder that goes when the test ends well.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Self {
-        let name = format!("conclave-processes-{}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        if !std::thread::panicking() {
-            let _ = fs::remove_dir_all(&self.0);
-        }
-    }
-}
-
 /// Says a line to the process that started this one. The line break before it ends whatever the
 /// test harness has begun to say.
 fn say(line: &str) {
@@ -152,13 +132,6 @@ fn orders() -> tokio::sync::mpsc::UnboundedReceiver<String> {
         std::process::exit(0);
     });
     orders
-}
-
-fn unhex(text: &str) -> Vec<u8> {
-    (0..text.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
-        .collect()
 }
 
 fn certificate(folder: &Path) -> ServerCertificate {

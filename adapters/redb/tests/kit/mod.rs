@@ -10,65 +10,39 @@ pub(crate) mod disk;
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use conclave_core::store::{Claim, Direction, Key, Range, Store, StoreError, Table, Write};
 use conclave_store_redb::{OpenError, RedbStore};
+use tempfile::{TempDir, tempdir};
 
 pub(crate) const OWNER: Claim = Claim(*b"the first owner.");
-
-/// A folder that goes when the test ends well.
-pub(crate) struct Folder(PathBuf);
-
-impl Folder {
-    pub(crate) fn new() -> Self {
-        static FOLDERS: AtomicU32 = AtomicU32::new(0);
-        let number = FOLDERS.fetch_add(1, Ordering::Relaxed);
-        let name = format!("conclave-redb-{}-{number}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    pub(crate) fn file(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        if !std::thread::panicking() {
-            let _ = std::fs::remove_dir_all(&self.0);
-        }
-    }
-}
 
 /// A store and the folder in which its file lies.
 pub(crate) struct InFolder {
     store: RedbStore,
-    folder: Folder,
+    folder: TempDir,
 }
 
 impl InFolder {
     pub(crate) fn new() -> Self {
-        let folder = Folder::new();
-        let store = RedbStore::create_or_open(folder.file("store")).unwrap();
+        let folder = tempdir().unwrap();
+        let store = RedbStore::create_or_open(folder.path().join("store")).unwrap();
         Self { store, folder }
     }
 
     pub(crate) fn path(&self) -> PathBuf {
-        self.folder.file("store")
+        self.folder.path().join("store")
     }
 
     pub(crate) fn open_again(&self) -> Option<Self> {
         let store = RedbStore::open(self.path()).ok()?;
-        Some(Self { store, folder: Folder::new() })
+        Some(Self { store, folder: tempdir().unwrap() })
     }
 
     pub(crate) fn reopen(self) -> Self {
         let Self { store, folder } = self;
         drop(store);
-        let store = RedbStore::open(folder.file("store")).unwrap();
+        let store = RedbStore::open(folder.path().join("store")).unwrap();
         Self { store, folder }
     }
 }

@@ -4,6 +4,7 @@ use conclave_proto::{
     Envelope, EnvelopeKind, Epoch, GroupId, Mark, MessageId, Seq, Timestamp, Topic, TransmitId,
     codec::Wire,
 };
+use data_encoding::HEXLOWER;
 use proptest::prelude::*;
 
 use super::{Answer, Outbox, Outgoing, OwnMessage, SentEnvelope, StoredOutgoing};
@@ -290,8 +291,7 @@ fn a_combination_that_is_never_stored_is_not_loaded() {
         format!("010100{after}"),
     ];
     for stored in never {
-        let bytes = (0..stored.len() / 2).map(|n| stored.get(2 * n..2 * n + 2).unwrap());
-        let bytes: Vec<u8> = bytes.map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect();
+        let bytes = HEXLOWER.decode(stored.as_bytes()).unwrap();
         let stored = BTreeMap::from([(0, StoredOutgoing::decode(&bytes).unwrap())]);
         assert!(Outbox::restore(stored, 1).is_none());
     }
