@@ -584,3 +584,16 @@ fn a_long_way_is_learned() {
     // A message and an echo, each with the acknowledgement of what came before.
     assert_eq!(pair.frames - frames, 30 * 2);
 }
+
+/// E6: the weather in which the property above once found a peer given up. The first seed is the
+/// one that it found.
+#[test]
+fn a_peer_in_the_worst_weather_is_not_given_up() {
+    let worst = Weather { lost: 36, doubled: 31, held: 65 };
+    let there: Vec<usize> = (0..30).map(|n| (n * 997) % 5_000).collect();
+    let back: Vec<usize> = (0..30).map(|n| (n * 31) % 300).collect();
+    for seed in 10_097_827_510_004_416_772..10_097_827_510_004_416_792 {
+        let mut pair = Pair::lossy(113, worst, seed);
+        pair.carries(&messages(&there), &messages(&back));
+    }
+}

@@ -7,6 +7,7 @@ mod delivery_canary;
 mod delivery_kit;
 mod first_light;
 mod fuzz_bodies;
+mod group_actor;
 mod handovers;
 mod host;
 mod keyring;
