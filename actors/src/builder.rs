@@ -8,7 +8,7 @@ use std::{
 use conclave_core::{
     BlockedOn, Class,
     delivery::DeliveryService,
-    engine::{Context, Ended, EngineLimits, InvitationMessage, Message, Opening, SessionMessage},
+    engine::{Context, Ended, EngineLimits, Opening},
     entropy::{Entropy, EntropySource},
     event::log::EventLog,
     step::Committer,
@@ -186,12 +186,9 @@ impl Builder {
         });
         // Set once, here.
         drop(lost.set(Arc::downgrade(&shell)));
+        opening.messages().for_each(|message| shell.tell(message));
         for group in opening.groups {
             drop(shell.group(group));
-        }
-        if opening.installation.is_some() {
-            shell.tell(Message::Session(SessionMessage::Registered));
-            shell.tell(Message::Invitations(InvitationMessage::Registered));
         }
         Ok(Engine::running(shell, writer, owned))
     }

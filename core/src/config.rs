@@ -56,6 +56,12 @@ pub const FORWARD_GENERATIONS: u32 = 1_000;
 /// total and a sender publishes in order, so only a hostile relay reorders further.
 pub const OUT_OF_ORDER: u32 = 32;
 
+/// Most records of one log that are read for one question: more than any identity log that a group
+/// would take. A relay that shows more wants to keep us busy.
+pub(crate) const LOOK_UP_RECORDS: u32 = 10_000;
+/// Most bytes of them, as far as the last page goes: nothing is verified before all is there.
+pub(crate) const LOOK_UP_BYTES: usize = 16 * 1024 * 1024;
+
 /// The largest write and the largest batch of an engine; what a [`Store`](crate::store::Store) has
 /// to take to be used as it is.
 pub const STORE_NEEDS: StoreLimits = StoreLimits {

@@ -122,6 +122,14 @@ impl Opening {
         }
         Ok(Self { installation, groups: index::groups(store)? })
     }
+
+    /// What the actors are told first, once they can be told something.
+    pub fn messages(&self) -> impl Iterator<Item = Message> {
+        let session = Message::Session(SessionMessage::Registered);
+        let invitations = Message::Invitations(InvitationMessage::Registered);
+        let registered = self.installation.is_some();
+        [session, invitations].into_iter().filter(move |_| registered)
+    }
 }
 
 /// The actors of one installation with a mailbox each, and the routing between them.
@@ -159,12 +167,9 @@ impl Engine {
             effects: VecDeque::new(),
             context,
         };
+        opening.messages().for_each(|message| engine.tell(message));
         for group in opening.groups {
             engine.mailbox(group);
-        }
-        if opening.installation.is_some() {
-            engine.session.put(Input::Told(SessionMessage::Registered));
-            engine.invitations.put(Input::Told(InvitationMessage::Registered));
         }
         Ok(engine)
     }

@@ -4,15 +4,12 @@ use conclave_proto::{Cursor, InboxId, InstallationId, Record, Timestamp, Topic, 
 
 use super::{CallAnswer, Context, DeliveryCall, Effect, Error, Token};
 use crate::{
-    delivery::TransportError, group::Candidate, identity::read_log, keyring::VerifiedPackage,
+    config::{LOOK_UP_BYTES, LOOK_UP_RECORDS},
+    delivery::TransportError,
+    group::Candidate,
+    identity::read_log,
+    keyring::VerifiedPackage,
 };
-
-/// Most entries of an identity log that are read. A relay that shows more than any group would
-/// take wants to keep us busy.
-const ENTRIES_MAX: usize = 10_000;
-
-/// Most bytes of them, as far as the last page goes.
-const BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Reads an identity log, oldest entry first, and checks its hash chain.
 #[derive(Debug)]
@@ -54,7 +51,7 @@ impl LogReader {
             self.bytes = self.bytes.saturating_add(record.payload.len());
             self.log.push(record);
         }
-        let full = self.log.len() >= ENTRIES_MAX || self.bytes >= BYTES_MAX;
+        let full = self.log.len() >= LOOK_UP_RECORDS as usize || self.bytes >= LOOK_UP_BYTES;
         Ok(!page.more || self.log.len() == before || full)
     }
 
@@ -202,5 +199,42 @@ impl Gathering {
             ready @ State::Ready(_) => ready,
         };
         Ok(Self { inbox, state })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use conclave_proto::{Seq, relay::TopicPage};
+
+    use super::*;
+
+    /// How many entries are read, and in how many pages, of a relay that has ever more.
+    fn read(records: usize, bytes: usize) -> (usize, usize) {
+        let topic = Topic::Identity(InboxId([1; 32]));
+        let mut reader = LogReader::new(InboxId([1; 32]));
+        for pages in 1.. {
+            let mut head = reader.cursor();
+            let mut append = |number: usize| {
+                let mut payload = vec![0; bytes];
+                payload[..8].copy_from_slice(&number.to_be_bytes());
+                let (seq, prev) = (Seq(head.seq.0 + 1), head.seq);
+                let record = Record::chained(&topic, seq, prev, &head.hash, payload);
+                head = record.cursor();
+                record
+            };
+            let records = (0..records).map(|n| append(pages * records + n)).collect();
+            let page = TopicPage { topic: topic.clone(), records, head, more: true, signed: None };
+            if reader.take(CallAnswer::Fetched(Ok(vec![page]))).unwrap() {
+                return (reader.into_log().len(), pages);
+            }
+        }
+        unreachable!("it ends");
+    }
+
+    /// I6: a relay that has ever more entries of a log does not fill the memory of who reads it.
+    #[test]
+    fn reading_a_log_ends_however_much_the_relay_has() {
+        assert_eq!(read(1_000, 8), (LOOK_UP_RECORDS as usize, 10));
+        assert_eq!(read(1, LOOK_UP_BYTES / 4), (4, 4));
     }
 }

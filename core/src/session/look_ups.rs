@@ -5,6 +5,7 @@ use alloc::{collections::BTreeMap, vec::Vec};
 use conclave_proto::{Cursor, Record, Seq, Topic, relay::TopicPage};
 
 use super::LookUpId;
+use crate::config::{LOOK_UP_BYTES, LOOK_UP_RECORDS};
 
 /// Questions of owners about topics that they do not follow.
 #[derive(Debug, Default)]
@@ -23,17 +24,11 @@ struct LookUp {
     fetching: bool,
 }
 
-/// Most records of one answer: longer than any identity log that a group would take.
-const MOST_FOUND: u32 = 10_000;
-
-/// Most bytes of one answer, as far as the last page goes: nothing is verified before all is there.
-const MOST_FOUND_BYTES: usize = 16 * 1024 * 1024;
-
 impl LookUps {
     pub(super) fn ask(&mut self, topic: Topic, after: Cursor, count: Option<u32>) -> LookUpId {
         self.next = self.next.wrapping_add(1);
         let id = LookUpId(self.next);
-        let left = count.unwrap_or(MOST_FOUND);
+        let left = count.unwrap_or(LOOK_UP_RECORDS);
         let look_up = LookUp { topic, after, left, found: Vec::new(), bytes: 0, fetching: false };
         self.asked.insert(id, look_up);
         id
@@ -75,7 +70,7 @@ impl LookUps {
             look_up.after = last.cursor();
         }
         look_up.bytes += records.iter().map(|record| record.payload.len()).sum::<usize>();
-        let full = look_up.left == 0 || look_up.bytes >= MOST_FOUND_BYTES;
+        let full = look_up.left == 0 || look_up.bytes >= LOOK_UP_BYTES;
         let done = taken == 0 || !more || full;
         look_up.found.extend(records);
         if !done {
@@ -94,5 +89,55 @@ impl LookUps {
     /// Whether something is to be fetched.
     pub(super) fn has_to_fetch(&self) -> bool {
         self.asked.values().any(|look_up| !look_up.fetching)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::{vec, vec::Vec};
+
+    use conclave_proto::{
+        ChainHash, Cursor, GroupId, Record, Seq, Topic, TransmitId, relay::TopicPage,
+    };
+
+    use super::{LOOK_UP_BYTES, LOOK_UP_RECORDS, LookUps};
+
+    const TOPIC: Topic = Topic::Group(GroupId([1; 16]));
+
+    /// A page behind a place, of a relay that has ever more.
+    fn page(after: Seq, count: u32, bytes: usize) -> TopicPage {
+        let record = |n: u64| Record {
+            seq: Seq(after.0 + n),
+            prev: Seq(after.0 + n - 1),
+            id: TransmitId([0; 16]),
+            hash: ChainHash::GENESIS,
+            payload: vec![0; bytes],
+        };
+        let records: Vec<Record> = (1..=count.into()).map(record).collect();
+        let head = Cursor { seq: Seq(u64::MAX), hash: ChainHash::GENESIS };
+        TopicPage { topic: TOPIC, records, head, more: true, signed: None }
+    }
+
+    /// The records that a question gets from such a relay, and in how many pages.
+    fn asked(count: Option<u32>, records: u32, bytes: usize) -> (usize, usize) {
+        let mut look_ups = LookUps::default();
+        look_ups.ask(TOPIC, Cursor::START, count);
+        for pages in 1.. {
+            let (id, _, after, left) = look_ups.next().expect("it is to be fetched");
+            if let Some(found) =
+                look_ups.take_page(id, Some(page(after.seq, records.min(left), bytes)))
+            {
+                return (found.len(), pages);
+            }
+        }
+        unreachable!("it ends");
+    }
+
+    /// I6: a relay that has ever more does not fill the memory of who asks.
+    #[test]
+    fn a_question_ends_however_much_the_relay_has() {
+        assert_eq!(asked(Some(25), 10, 1), (25, 3));
+        assert_eq!(asked(None, 1_000, 1), (LOOK_UP_RECORDS as usize, 10));
+        assert_eq!(asked(None, 1, LOOK_UP_BYTES / 4), (4, 4));
     }
 }
