@@ -56,10 +56,11 @@ pub const FORWARD_GENERATIONS: u32 = 1_000;
 /// total and a sender publishes in order, so only a hostile relay reorders further.
 pub const OUT_OF_ORDER: u32 = 32;
 
-/// Most records of one log that are read for one question: more than any identity log that a group
-/// would take. A relay that shows more wants to keep us busy.
+/// Most records of one log that one look-up reads. No identity log that a group accepts is longer, so
+/// a longer answer is an attack on the reader's memory.
 pub(crate) const LOOK_UP_RECORDS: u32 = 10_000;
-/// Most bytes of them, as far as the last page goes: nothing is verified before all is there.
+/// Most bytes that one look-up reads, to the end of a page. A log is verified as a whole, so all of it
+/// is in memory first.
 pub(crate) const LOOK_UP_BYTES: usize = 16 * 1024 * 1024;
 
 /// The largest write and the largest batch of an engine; what a [`Store`](crate::store::Store) has

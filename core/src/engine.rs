@@ -123,7 +123,7 @@ impl Opening {
         Ok(Self { installation, groups: index::groups(store)? })
     }
 
-    /// What the actors are told first, once they can be told something.
+    /// Returns the first messages to the actors, for a driver to deliver when it can.
     pub fn messages(&self) -> impl Iterator<Item = Message> {
         let session = Message::Session(SessionMessage::Registered);
         let invitations = Message::Invitations(InvitationMessage::Registered);

@@ -201,20 +201,21 @@ pub enum Failure {
     NotAdmitted,
 }
 
-/// What became of one envelope, from the log's store to the application. For a client it is what
-/// the relay says: none of these settles an envelope of a group's log, only the log does.
+/// The outcome of publishing one envelope, the same enum from the store of the logs to the
+/// application. For a client it is a claim of the relay: only the log settles an envelope of a
+/// group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PublishOutcome {
-    /// Stored for good, now or by an earlier attempt.
+    /// Stored durably, by this attempt or an earlier one.
     Accepted {
-        /// Its place.
+        /// Its position in the log.
         seq: Seq,
-        /// The place before.
+        /// The position of the previous record.
         prev: Seq,
     },
     /// The log's head is not the expected one.
     Conflict {
-        /// What it is.
+        /// The log's head.
         head: Seq,
     },
     /// Longer than the topic takes.
@@ -222,27 +223,28 @@ pub enum PublishOutcome {
         /// Longest payload, in bytes.
         max: u32,
     },
-    /// Not what the topic takes; it never will.
+    /// The topic never accepts such a payload.
     Invalid,
-    /// An envelope of the same topic before it in the request was not accepted.
+    /// An earlier envelope of the same topic in the request was not accepted.
     Behind,
     /// Not stored; the same envelope may be tried again after this many milliseconds.
     NotStored {
         /// Milliseconds.
         retry_ms: u32,
     },
-    /// May be stored, or no answer came. The log settles it, or a retry with the same id.
+    /// It may be stored: the store failed midway, or no answer arrived. The log or a retry with the
+    /// same id settles it.
     Unknown,
 }
 
 impl PublishOutcome {
-    /// Not stored; the same envelope may be tried again after this.
+    /// An envelope that was not stored and may be retried after `retry_after`.
     #[must_use]
     pub fn not_stored(retry_after: Duration) -> Self {
         Self::NotStored { retry_ms: u32::try_from(retry_after.as_millis()).unwrap_or(u32::MAX) }
     }
 
-    /// How long to wait before the next attempt, of an envelope that was not stored.
+    /// Returns how long to wait before a retry, for an envelope that was not stored.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
@@ -256,31 +258,32 @@ impl PublishOutcome {
         }
     }
 
-    /// Whether it was stored for good.
+    /// Whether the envelope is stored durably.
     #[must_use]
     pub const fn is_accepted(&self) -> bool {
         matches!(self, Self::Accepted { .. })
     }
 
-    /// Whether it is for what it is, or for where it stands, that it was not stored.
+    /// Whether the envelope was refused for its content or its position, rather than for trouble of
+    /// the relay.
     #[must_use]
     pub const fn is_refused(&self) -> bool {
         matches!(self, Self::Conflict { .. } | Self::TooLarge { .. } | Self::Invalid | Self::Behind)
     }
 }
 
-/// What became of the upload of a key package.
+/// The outcome of uploading a key package.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Uploaded {
-    /// What. The place of an accepted upload is its counter.
+    /// The outcome. The position of an accepted upload is its counter.
     pub outcome: PublishOutcome,
-    /// The head of the installation's Welcome log when the upload took effect: Welcomes up to
-    /// there may use an earlier package. Zero unless accepted.
+    /// The head of the installation's Welcome log when the upload took effect: Welcomes up to this
+    /// position may use an earlier package. Zero unless accepted.
     pub welcome_head: Seq,
 }
 
 impl Uploaded {
-    /// One that was not accepted, or of which nobody knows.
+    /// An upload that was not accepted, or whose outcome is unknown.
     #[must_use]
     pub const fn failed(outcome: PublishOutcome) -> Self {
         Self { outcome, welcome_head: Seq(0) }

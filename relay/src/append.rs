@@ -110,7 +110,7 @@ pub fn record_bytes(topic: &Topic) -> usize {
     }
 }
 
-/// The outcome of what is longer than this.
+/// The outcome for a payload longer than `max` bytes.
 pub(crate) fn too_large(max: usize) -> PublishOutcome {
     PublishOutcome::TooLarge { max: u32::try_from(max).unwrap_or(u32::MAX) }
 }

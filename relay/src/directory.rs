@@ -84,7 +84,7 @@ pub(crate) fn store(
     Ok((uploaded(*counter, welcome_head), true))
 }
 
-/// The places of a directory are the counters of its uploads.
+/// An accepted upload; its position in the directory is its counter.
 const fn uploaded(counter: u64, welcome_head: Seq) -> Uploaded {
     let prev = Seq(counter.saturating_sub(1));
     Uploaded { outcome: PublishOutcome::Accepted { seq: Seq(counter), prev }, welcome_head }

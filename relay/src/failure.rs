@@ -9,7 +9,7 @@ use conclave_redb_file::{Failure, is_full};
 use crate::limits::RelayLimits;
 use crate::read::ReadError;
 
-/// Why the medium did not store, or not for certain.
+/// Why the medium did not store a write, or may not have stored it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WriteError {

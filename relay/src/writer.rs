@@ -107,7 +107,7 @@ impl RelayStore {
         self.queue(job)?.await.map_err(|_| WriteError::Unknown)
     }
 
-    /// What is told of each item of a job that has no answer of its kind.
+    /// The outcome of each item of a job that has no answer from the writer.
     fn outcome_of(&self, done: Result<Done, WriteError>) -> PublishOutcome {
         done.err().unwrap_or(WriteError::Unknown).outcome(self.logs().limits())
     }

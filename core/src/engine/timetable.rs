@@ -1,11 +1,11 @@
-//! When something is due in which group.
+//! The times at which groups have something due.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use conclave_proto::{GroupId, Timestamp};
 
-/// At most one time for each group. There may be thousands, and they are looked at with every
-/// input of the session: the earliest is found without a look at the others.
+/// At most one time per group. There may be thousands of groups, and the session asks for the
+/// earliest time with every input, so the times are kept sorted.
 #[derive(Debug, Default)]
 pub(super) struct Timetable {
     by_group: BTreeMap<GroupId, Timestamp>,
@@ -13,7 +13,7 @@ pub(super) struct Timetable {
 }
 
 impl Timetable {
-    /// `None`: nothing is due in this group any more.
+    /// Sets the time of a group, or removes it.
     pub(super) fn set(&mut self, group: GroupId, due: Option<Timestamp>) {
         let before = match due {
             Some(due) => self.by_group.insert(group, due),
@@ -27,12 +27,12 @@ impl Timetable {
         }
     }
 
-    /// The earliest time of all.
+    /// Returns the earliest time.
     pub(super) fn first(&self) -> Option<Timestamp> {
         self.by_time.first().map(|(due, _)| *due)
     }
 
-    /// Takes out the group with the earliest time, if that has come.
+    /// Removes and returns the group with the earliest time, if that time has come.
     pub(super) fn take(&mut self, now: Timestamp) -> Option<GroupId> {
         self.first().filter(|due| *due <= now)?;
         let (_, group) = self.by_time.pop_first()?;

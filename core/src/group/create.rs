@@ -210,8 +210,8 @@ impl Group {
         Ok(group)
     }
 
-    /// The writes of a group that has not been stored yet; `None` if the library did not give
-    /// them all.
+    /// Returns the writes of a group that has never been stored, or `None` if the MLS library failed
+    /// midway.
     pub(crate) fn take_first_writes(&mut self) -> Option<Vec<Write>> {
         self.end(()).into_writes()
     }
