@@ -67,13 +67,14 @@ impl LossyLink {
         if self.sends.is_closed() {
             return Err(LinkError::Closed);
         }
+        // Not under the lock: what arrives wakes the reader, who may send over this end at once.
+        let arriving = self.pass(frames);
+        arriving.into_iter().try_for_each(|frame| self.sends.push_or_drop(frame))
+    }
+
+    fn pass(&self, frames: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
         let mut weather = self.weather.lock();
-        for frame in frames {
-            for arriving in weather.pass(frame) {
-                self.sends.push_or_drop(arriving)?;
-            }
-        }
-        Ok(())
+        frames.into_iter().flat_map(|frame| weather.pass(frame)).collect()
     }
 }
 

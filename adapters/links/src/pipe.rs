@@ -41,18 +41,16 @@ impl Pipe {
         if state.closed {
             return Poll::Ready(Err(LinkError::Closed));
         }
-        while let Some(frame) = frames.pop_front() {
-            if !state.has_room(frame.len()) {
-                frames.push_front(frame);
-                break;
-            }
-            state.push(frame);
-        }
-        if frames.is_empty() {
-            return Poll::Ready(Ok(()));
-        }
-        state.writer = Some(context.waker().clone());
-        Poll::Pending
+        let reader = state.fill(frames);
+        let (pushed, replaced) = if frames.is_empty() {
+            (Poll::Ready(Ok(())), None)
+        } else {
+            (Poll::Pending, state.writer.replace(context.waker().clone()))
+        };
+        drop(state);
+        drop(replaced);
+        wake(reader);
+        pushed
     }
 
     /// Puts a frame into the queue, or drops it if there is no room.
@@ -61,9 +59,9 @@ impl Pipe {
         if state.closed {
             return Err(LinkError::Closed);
         }
-        if state.has_room(frame.len()) {
-            state.push(frame);
-        }
+        let reader = if state.has_room(frame.len()) { state.push(frame) } else { None };
+        drop(state);
+        wake(reader);
         Ok(())
     }
 
@@ -72,13 +70,18 @@ impl Pipe {
         let mut state = self.state();
         if !state.frames.is_empty() {
             state.bytes = 0;
-            wake(&mut state.writer);
-            return Poll::Ready(Ok(state.frames.drain(..).collect()));
+            let frames = state.frames.drain(..).collect();
+            let writer = state.writer.take();
+            drop(state);
+            wake(writer);
+            return Poll::Ready(Ok(frames));
         }
         if state.closed {
             return Poll::Ready(Err(LinkError::Closed));
         }
-        state.reader = Some(context.waker().clone());
+        let replaced = state.reader.replace(context.waker().clone());
+        drop(state);
+        drop(replaced);
         Poll::Pending
     }
 
@@ -86,8 +89,10 @@ impl Pipe {
     pub(crate) fn close(&self) {
         let mut state = self.state();
         state.closed = true;
-        wake(&mut state.reader);
-        wake(&mut state.writer);
+        let (reader, writer) = (state.reader.take(), state.writer.take());
+        drop(state);
+        wake(reader);
+        wake(writer);
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -106,15 +111,30 @@ impl State {
         self.frames.is_empty() || (fits && self.frames.len() < QUEUED_FRAMES)
     }
 
-    fn push(&mut self, frame: Vec<u8>) {
+    /// Moves frames into the queue as far as there is room; who has to be woken for it.
+    fn fill(&mut self, frames: &mut VecDeque<Vec<u8>>) -> Option<Waker> {
+        let mut reader = None;
+        while let Some(frame) = frames.pop_front() {
+            if !self.has_room(frame.len()) {
+                frames.push_front(frame);
+                break;
+            }
+            reader = reader.or(self.push(frame));
+        }
+        reader
+    }
+
+    /// Who has to be woken for it.
+    #[must_use]
+    fn push(&mut self, frame: Vec<u8>) -> Option<Waker> {
         self.bytes = self.bytes.saturating_add(frame.len());
         self.frames.push_back(frame);
-        wake(&mut self.reader);
+        self.reader.take()
     }
 }
 
-fn wake(waiting: &mut Option<Waker>) {
-    if let Some(waker) = waiting.take() {
-        waker.wake();
-    }
+/// Called without the lock, as every waker is dropped without it: a waker may be the last to hold
+/// its task, and that task an end of this very link, which closes the pipe when it goes.
+fn wake(waiting: Option<Waker>) {
+    waiting.into_iter().for_each(Waker::wake);
 }

@@ -4,3 +4,4 @@
 mod canary;
 mod conformance;
 mod replay;
+mod wakers;

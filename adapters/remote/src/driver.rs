@@ -18,7 +18,7 @@ use conclave_proto::{
 };
 use futures_util::StreamExt;
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     time::{Instant, timeout},
 };
 
@@ -38,9 +38,14 @@ type Reply = oneshot::Sender<Result<Option<Answer>, TransportError>>;
 pub(crate) struct Driver {
     connector: Arc<dyn Connector>,
     commands: mpsc::Receiver<Command>,
+    handles: Handles,
     limits: RemoteLimits,
     started: Instant,
 }
+
+/// Tells when the last handle has gone, also while no command is taken.
+#[derive(Clone)]
+pub(crate) struct Handles(watch::Receiver<Option<TransportError>>);
 
 /// What lives as long as one link.
 struct Connection {
@@ -91,13 +96,26 @@ impl Command {
     }
 }
 
+impl Handles {
+    /// Of what every handle has a sender of.
+    pub(crate) const fn new(writes: watch::Receiver<Option<TransportError>>) -> Self {
+        Self(writes)
+    }
+
+    async fn gone(&mut self) {
+        // What is sent does not matter here.
+        while self.0.changed().await.is_ok() {}
+    }
+}
+
 impl Driver {
     pub(crate) fn new(
         connector: Arc<dyn Connector>,
         commands: mpsc::Receiver<Command>,
+        handles: Handles,
         limits: RemoteLimits,
     ) -> Self {
-        Self { connector, commands, limits, started: Instant::now() }
+        Self { connector, commands, handles, limits, started: Instant::now() }
     }
 
     pub(crate) async fn run(mut self) {
@@ -105,7 +123,13 @@ impl Driver {
             if command.is_abandoned() {
                 continue;
             }
-            match self.connect().await {
+            let mut handles = self.handles.clone();
+            let connected = tokio::select! {
+                connected = self.connect() => connected,
+                // Nobody is left to use the link, however long it takes to open.
+                () = handles.gone() => return,
+            };
+            match connected {
                 Ok(link) => {
                     let now = self.now();
                     let client = RelayClient::new(now, link.info(), self.limits.client);
@@ -178,6 +202,8 @@ impl Driver {
                     // The last handle is gone.
                     None => connection.client.end(),
                 },
+                // So it is here, where nothing is taken that would say so.
+                () = self.handles.gone(), if !room => connection.client.end(),
                 change = next_change(&mut connection.subscription), if !connection.leaving => {
                     let now = self.now();
                     connection.change(now, change);

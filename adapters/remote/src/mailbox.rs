@@ -49,14 +49,18 @@ impl Mailbox {
     pub(crate) fn put(&self, delivery: Delivery) {
         let mut state = self.0.lock();
         state.put(delivery);
-        state.wake();
+        let waker = state.waker.take();
+        drop(state);
+        wake(waker);
     }
 
     /// Ends the subscription; what is in the mailbox can still be pulled.
     pub(crate) fn end(&self, error: TransportError) {
         let mut state = self.0.lock();
         state.end.get_or_insert(error);
-        state.wake();
+        let waker = state.waker.take();
+        drop(state);
+        wake(waker);
     }
 
     /// Whether nobody will pull anything any more.
@@ -87,7 +91,9 @@ impl Stream for Deliveries {
             state.ended = true;
             return Poll::Ready(Some(Err(error)));
         }
-        state.waker = Some(context.waker().clone());
+        let replaced = state.waker.replace(context.waker().clone());
+        drop(state);
+        drop(replaced);
         Poll::Pending
     }
 }
@@ -129,20 +135,29 @@ impl State {
         }
         self.marks.pop_front().map(Delivery::CaughtUp)
     }
+}
 
-    fn wake(&mut self) {
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
-        }
-    }
+/// Called without the lock, as every waker is dropped without it: a waker may pull at once, and may
+/// be the last to hold the task that owns the other end.
+fn wake(waiting: Option<Waker>) {
+    waiting.into_iter().for_each(Waker::wake);
 }
 
 #[cfg(test)]
 mod tests {
-    use conclave_core::delivery::Delivery;
-    use conclave_proto::{ChainHash, GroupId, Record, Seq, Topic};
+    use std::{
+        pin::Pin,
+        sync::{Arc, Mutex, mpsc},
+        task::{Context, Wake, Waker},
+        thread,
+        time::Duration,
+    };
 
-    use super::{State, mailbox};
+    use conclave_core::delivery::{Delivery, TransportError};
+    use conclave_proto::{ChainHash, GroupId, Record, Seq, Topic};
+    use futures_core::Stream;
+
+    use super::{Deliveries, Mailbox, State, mailbox};
 
     fn record(seq: u64) -> Delivery {
         let topic = Topic::Group(GroupId([1; 16]));
@@ -201,5 +216,76 @@ mod tests {
         assert_eq!(drained(&mut mailbox.0.lock()), ["record 1", "head 2"]);
         mailbox.put(record(3));
         assert_eq!(drained(&mut mailbox.0.lock()), ["record 3"]);
+    }
+
+    /// Fails instead of waiting for ever.
+    fn ends(what: &str, body: impl FnOnce() + Send + 'static) {
+        let (done, ended) = mpsc::channel();
+        thread::spawn(move || {
+            body();
+            done.send(()).unwrap();
+        });
+        assert!(ended.recv_timeout(Duration::from_secs(60)).is_ok(), "{what}");
+    }
+
+    fn is_pending(deliveries: &mut Deliveries, waker: &Waker) -> bool {
+        Pin::new(deliveries).poll_next(&mut Context::from_waker(waker)).is_pending()
+    }
+
+    /// A task that goes on inside of its waker: it pulls once more.
+    struct Inline(Mutex<(Deliveries, bool)>);
+
+    impl Wake for Inline {
+        fn wake(self: Arc<Self>) {
+            let mut task = self.0.lock().unwrap();
+            task.1 = !is_pending(&mut task.0, Waker::noop());
+        }
+    }
+
+    /// What wakes the subscriber.
+    type Case = (&'static str, fn(&Mailbox, TransportError));
+
+    /// Scenario 145: a subscriber may pull inside of its waker.
+    #[test]
+    fn a_waker_may_pull_the_mailbox_that_wakes_it() {
+        let error = || TransportError::Unavailable { retry_after: Duration::ZERO };
+        let cases: [Case; 3] = [
+            ("put", |mailbox, _| mailbox.put(record(1))),
+            ("end", Mailbox::end),
+            ("drop", |_, _| {}),
+        ];
+        for (what, change) in cases {
+            let (mailbox, deliveries) = mailbox(2, 1_000);
+            let task = Arc::new(Inline(Mutex::new((deliveries, false))));
+            let waker = Waker::from(Arc::clone(&task));
+            assert!(is_pending(&mut task.0.lock().unwrap().0, &waker));
+            ends(what, move || {
+                change(&mailbox, error());
+                drop(mailbox);
+            });
+            assert!(task.0.lock().unwrap().1, "{what}");
+        }
+    }
+
+    /// A task that owns the driver's end, as one does that runs the driver.
+    struct Owner {
+        _mailbox: Mailbox,
+    }
+
+    impl Wake for Owner {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    /// Scenario 145: a waker that another one replaces may be the last to hold the driver's end.
+    #[test]
+    fn a_waker_that_is_replaced_may_hold_the_mailbox() {
+        let (mailbox, mut deliveries) = mailbox(2, 1_000);
+        let waker = Waker::from(Arc::new(Owner { _mailbox: mailbox }));
+        assert!(is_pending(&mut deliveries, &waker));
+        drop(waker);
+        ends("replaced", move || {
+            assert!(is_pending(&mut deliveries, Waker::noop()));
+            assert!(!is_pending(&mut deliveries, Waker::noop()), "it has ended");
+        });
     }
 }

@@ -27,7 +27,7 @@ use tokio::{
 };
 
 use crate::{
-    driver::{Command, Driver},
+    driver::{Command, Driver, Handles},
     mailbox::mailbox,
 };
 
@@ -124,8 +124,8 @@ impl Remote {
     #[must_use]
     pub fn new(connector: impl Connector, limits: RemoteLimits) -> Self {
         let (commands, queue) = mpsc::channel(limits.calls.max(1));
-        let driver = Driver::new(Arc::new(connector), queue, limits);
-        let (last_write, _) = watch::channel(None);
+        let (last_write, writes) = watch::channel(None);
+        let driver = Driver::new(Arc::new(connector), queue, Handles::new(writes), limits);
         Self { commands, driver: Arc::new(Mutex::new(Some(driver))), last_write, limits }
     }
 
