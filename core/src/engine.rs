@@ -30,7 +30,6 @@ mod mailbox;
 mod session_actor;
 mod sets;
 mod state;
-mod timetable;
 mod view;
 
 use std::{

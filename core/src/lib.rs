@@ -39,6 +39,7 @@ pub mod session;
 pub mod state;
 pub mod step;
 pub mod store;
+mod timetable;
 
 pub use class::{BlockedOn, Class};
 pub use conclave_proto as proto;

@@ -13,6 +13,7 @@
 mod action;
 mod backoff;
 mod inbound;
+mod index;
 mod look_ups;
 mod outbound;
 
@@ -30,6 +31,7 @@ use conclave_proto::{
 use crate::{
     delivery::{PublishOutcome, Transmit, TransportError, Uploaded},
     step::Upload,
+    timetable::Timetable,
 };
 pub use action::{Action, CallId, LookUpId, SessionLimits};
 use backoff::{Backoff, Dice};
@@ -45,8 +47,14 @@ pub struct Session {
     topics: BTreeMap<Topic, Inbound>,
     /// Topics with something on its way to their owners.
     busy: BTreeSet<Topic>,
-    /// Topics whose owners are parked.
-    parked: BTreeSet<Topic>,
+    /// Topics of which something is to be fetched as soon as a fetch may be made.
+    wanting: BTreeSet<Topic>,
+    /// When parked owners get their records again.
+    due: Timetable<Topic>,
+    /// Topics whose fetch failed: what waited for it may be there without it.
+    given_back: BTreeSet<Topic>,
+    /// The latest time at which an owner answered, unless the clock went back since.
+    clock: Timestamp,
     look_ups: LookUps,
     outbound: Outbound,
     upload: Uploading,
@@ -86,7 +94,10 @@ impl Session {
             link: Link { up: false, backoff: backoff(0), mark: 0, echoed: false, caught_up: false },
             topics: BTreeMap::new(),
             busy: BTreeSet::new(),
-            parked: BTreeSet::new(),
+            wanting: BTreeSet::new(),
+            due: Timetable::default(),
+            given_back: BTreeSet::new(),
+            clock: Timestamp(0),
             look_ups: LookUps::default(),
             outbound: Outbound::new(Dice::new(&limits, &seed, 3)),
             upload: Uploading { next: None, call: None, backoff: backoff(1) },
@@ -119,8 +130,7 @@ impl Session {
         // What waits for the answer to another call does not wait for time.
         let publishes = self.outbound.calls() < self.limits.calls;
         let publish = publishes.then(|| self.outbound.due()).flatten();
-        let parked = self.parked.iter().filter_map(|topic| self.topics.get(topic)?.due()).min();
-        [link, upload, fetch, parked, publish].into_iter().flatten().min()
+        [link, upload, fetch, self.due.first(), publish].into_iter().flatten().min()
     }
 
     /// Takes on a topic from where its owner stands.
@@ -129,16 +139,15 @@ impl Session {
             let add = Vec::from([(topic.clone(), cursor.seq)]);
             self.actions.push_back(Action::Watch(Watch::Add(add)));
         }
-        self.busy.remove(&topic);
-        self.parked.remove(&topic);
-        self.topics.insert(topic, Inbound::new(cursor));
+        self.topics.insert(topic.clone(), Inbound::new(cursor));
+        self.note(&topic);
     }
 
     /// Lets go of a topic.
     pub fn unwatch(&mut self, topic: &Topic) {
-        self.busy.remove(topic);
-        self.parked.remove(topic);
-        if self.topics.remove(topic).is_some() && self.link.up {
+        let watched = self.topics.remove(topic).is_some();
+        self.note(topic);
+        if watched && self.link.up {
             let remove = Vec::from([topic.clone()]);
             self.actions.push_back(Action::Watch(Watch::Remove(remove)));
         }
@@ -155,6 +164,7 @@ impl Session {
     /// everything behind its cursor again, together with those, or nothing if nothing is there.
     /// While that is much, it gets it at a pace, and counts as read meanwhile.
     pub fn handled(&mut self, now: Timestamp, topic: &Topic, cursor: Cursor, parked: bool) {
+        self.clock = self.clock.max(now);
         if let Some(inbound) = self.topics.get_mut(topic) {
             inbound.handled(now, cursor, parked, &self.limits);
             self.deliver(topic);
@@ -336,11 +346,7 @@ impl Session {
         self.fetch_backoff.tame(now);
         self.upload.backoff.tame(now);
         self.outbound.tame(now);
-        for topic in &self.parked {
-            if let Some(inbound) = self.topics.get_mut(topic) {
-                inbound.tame(now, &self.limits);
-            }
-        }
+        self.tame_parked(now);
     }
 
     fn connect(&mut self, now: Timestamp) {

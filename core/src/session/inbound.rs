@@ -99,13 +99,11 @@ impl Inbound {
         read && self.held.is_empty() && self.with_owner.is_none() && self.fetching.is_none()
     }
 
-    pub(super) const fn is_parked(&self) -> bool {
-        self.parked.is_some()
-    }
-
-    /// When a parked owner gets its records again.
+    /// When a parked owner gets its records again. One that has something to answer is parked
+    /// anew, or not, by its answer.
     pub(super) fn due(&self) -> Option<Timestamp> {
-        let parked = self.parked.as_ref().filter(|parked| !parked.collecting)?;
+        let waits = |parked: &&ParkedOwner| !parked.collecting && self.with_owner.is_none();
+        let parked = self.parked.as_ref().filter(waits)?;
         Some(parked.news.unwrap_or(parked.again).min(parked.again))
     }
 
@@ -119,13 +117,12 @@ impl Inbound {
         }
     }
 
-    /// Starts over for a parked owner that has waited long enough; the next time is `again`.
-    pub(super) fn wake(&mut self, now: Timestamp, again: Timestamp) {
-        let Some(parked) = &mut self.parked else { return };
-        if parked.again <= now {
-            (parked.collecting, parked.again, parked.news) = (true, again, None);
-        }
-        if parked.news.take_if(|from| *from <= now).is_some() {
+    /// Starts over for a parked owner that has waited long enough. It waits again when it has
+    /// answered.
+    pub(super) fn wake(&mut self, now: Timestamp) {
+        if self.due().is_some_and(|due| due <= now)
+            && let Some(parked) = &mut self.parked
+        {
             parked.collecting = true;
         }
     }
@@ -210,7 +207,7 @@ impl Inbound {
     }
 
     /// From where to fetch, if that is to be done now.
-    fn wants(&self, limits: &SessionLimits) -> Option<Cursor> {
+    pub(super) fn wants(&self, limits: &SessionLimits) -> Option<Cursor> {
         let wanted = match &self.parked {
             Some(parked) => parked.collecting && self.with_owner.is_none(),
             None => {
@@ -315,16 +312,19 @@ impl Session {
         if let Some(records) = inbound.next_batch(&self.limits) {
             self.actions.push_back(Action::Deliver { topic: topic.clone(), records });
         }
-        let (busy, parked) = (!inbound.is_idle(), inbound.is_parked());
-        mark(&mut self.busy, topic, busy);
-        mark(&mut self.parked, topic, parked);
+        self.note(topic);
     }
 
     /// Asks for what was dropped on the way, and for what owners look up.
     pub(super) fn fetch(&mut self, now: Timestamp) {
-        for topic in self.parked.iter().cloned().collect::<Vec<_>>() {
+        // In the order of the topics, whichever has waited longest.
+        let mut looked_at = core::mem::take(&mut self.given_back);
+        while let Some(topic) = self.due.take(now) {
+            looked_at.insert(topic);
+        }
+        for topic in looked_at {
             if let Some(inbound) = self.topics.get_mut(&topic) {
-                inbound.wake(now, now.plus_ms(self.limits.parked_ms));
+                inbound.wake(now);
             }
             self.deliver(&topic);
         }
@@ -349,31 +349,24 @@ impl Session {
         }
         // The topics of a fetch share one limit, and the first ones would get it all: a few topics
         // are asked for by themselves, so that their owners work at the same time.
-        let wanting = self.busy.iter().filter(|topic| self.wants(topic)).count();
         let calls = self.limits.calls.saturating_sub(self.fetches.len()).max(1);
-        let most = wanting.div_ceil(calls).min(self.limits.fetch_topics);
+        let most = self.wanting.len().div_ceil(calls).min(self.limits.fetch_topics);
         let (mut asked, mut after) = (Vec::new(), Vec::new());
-        for topic in &self.busy {
-            if asked.len() >= most {
-                break;
-            }
-            let Some(inbound) = self.topics.get_mut(topic) else { continue };
+        while asked.len() < most
+            && let Some(topic) = self.wanting.pop_first()
+        {
+            let Some(inbound) = self.topics.get_mut(&topic) else { continue };
             if let Some(from) = inbound.wants(&self.limits) {
                 inbound.fetching = Some(from);
                 asked.push(Asked { topic: topic.clone(), from, head: inbound.head });
-                after.push((topic.clone(), from));
+                after.push((topic, from));
             }
         }
         (!asked.is_empty()).then(|| (Fetch::Topics(asked), after, PageLimit::default()))
     }
 
     pub(super) fn has_to_fetch(&self) -> bool {
-        self.look_ups.has_to_fetch() || self.busy.iter().any(|topic| self.wants(topic))
-    }
-
-    /// Whether a topic's next records are to be fetched now.
-    fn wants(&self, topic: &Topic) -> bool {
-        self.topics.get(topic).is_some_and(|inbound| inbound.wants(&self.limits).is_some())
+        self.look_ups.has_to_fetch() || !self.wanting.is_empty()
     }
 
     /// The answer to a fetch came.
@@ -408,6 +401,8 @@ impl Session {
                         && inbound.fetching == Some(asked.from)
                     {
                         inbound.fetching = None;
+                        self.note(&asked.topic);
+                        self.given_back.insert(asked.topic);
                     }
                 }
             }
@@ -415,13 +410,5 @@ impl Session {
                 self.look_ups.give_back(id);
             }
         }
-    }
-}
-
-fn mark(set: &mut alloc::collections::BTreeSet<Topic>, topic: &Topic, member: bool) {
-    if member && !set.contains(topic) {
-        set.insert(topic.clone());
-    } else if !member {
-        set.remove(topic);
     }
 }

@@ -4,8 +4,8 @@ use conclave_core::session::{Action, Session, SessionLimits};
 use conclave_proto::{ChainHash, Cursor, Record, Seq, Timestamp};
 
 use super::kit::{
-    START, connected, connected_with, delivered, drain, fetch_of, head, page, record, records,
-    topic,
+    HOUR_MS, START, connected, connected_with, delivered, drain, fetch_of, head, page, record,
+    records, topic, unavailable,
 };
 
 /// R8: a parked owner whose log forks behind what was collected gets to see that, and the relay
@@ -229,4 +229,78 @@ fn an_owner_hears_when_what_it_was_shown_is_gone() {
     assert_eq!(heard, 1);
     assert!(session.is_idle());
     assert_eq!(session.next_timeout(), None);
+}
+
+/// A parked owner that is due while an older fetch of its log is on its way hears of the end of the
+/// log when that fetch fails, although it is not made again.
+#[test]
+fn a_parked_owner_does_not_wait_for_a_fetch_that_failed() {
+    let (mut session, log) = (connected(), records(1, 2));
+    session.handle_delivery(record(&log[1]));
+    let (call, _) = fetch_of(&drain(&mut session, START)).expect("record 1 is missing");
+    session.handle_delivery(record(&log[0]));
+    session.handle_delivery(record(&log[1]));
+    assert_eq!(delivered(&drain(&mut session, START)), [1]);
+    session.handled(START, &topic(1), log[0].cursor(), false);
+    assert_eq!(delivered(&drain(&mut session, START)), [2]);
+    session.handled(START, &topic(1), log[1].cursor(), true);
+    let due = session.next_timeout().unwrap();
+    assert_eq!(drain(&mut session, due), [], "the answer may bring something");
+    session.handle_pages(due, call, Err(unavailable(0)));
+    let nothing = Action::Deliver { topic: topic(1), records: vec![] };
+    assert_eq!(drain(&mut session, due), [nothing]);
+}
+
+/// Owners that are due at the same time are looked at in the order of their topics, whichever has
+/// waited longest: the same seed gives the same course of events.
+#[test]
+fn parked_owners_have_their_turns_in_the_order_of_topics() {
+    let mut session = connected();
+    for number in [3, 1, 2] {
+        session.watch(topic(number), Cursor::START);
+        session.handled(START.plus_ms(10 - u64::from(number)), &topic(number), Cursor::START, true);
+    }
+    drain(&mut session, START.plus_ms(10));
+    let order =
+        drain(&mut session, START.plus_ms(HOUR_MS)).into_iter().map(|action| match action {
+            Action::Deliver { topic, .. } => topic,
+            other => panic!("{other:?}"),
+        });
+    assert_eq!(order.collect::<Vec<_>>(), [topic(1), topic(2), topic(3)]);
+}
+
+/// Scenario 54: a clock that goes back makes no parked owner wait longer, also if it was ahead only
+/// when the owner parked.
+#[test]
+fn a_clock_that_goes_back_keeps_no_parked_owner_waiting() {
+    let back = Timestamp(START.0 - HOUR_MS);
+    for seen in [true, false] {
+        let mut session = connected();
+        session.handled(START.plus_ms(HOUR_MS), &topic(1), Cursor::START, true);
+        if seen {
+            drain(&mut session, START.plus_ms(HOUR_MS));
+        }
+        for now in [START, back] {
+            drain(&mut session, now);
+            assert_eq!(session.next_timeout(), Some(now.plus_ms(60_000)));
+        }
+    }
+}
+
+/// An owner that has been shown that nothing is there is waited for as long as it takes: no time
+/// makes a difference before its answer.
+#[test]
+fn a_parked_owner_that_has_something_to_answer_needs_no_time() {
+    let (mut session, log) = (connected(), records(1, 1));
+    session.handle_delivery(record(&log[0]));
+    drain(&mut session, START);
+    session.handled(START, &topic(1), log[0].cursor(), true);
+    session.handle_delivery(head(2));
+    let (call, _) = fetch_of(&drain(&mut session, START)).expect("news");
+    session.handle_pages(START, call, Ok(vec![]));
+    let nothing = Action::Deliver { topic: topic(1), records: vec![] };
+    assert_eq!(drain(&mut session, START), [nothing]);
+    assert_eq!(session.next_timeout(), None);
+    session.handled(START, &topic(1), log[0].cursor(), true);
+    assert_eq!(session.next_timeout(), Some(START.plus_ms(60_000)));
 }

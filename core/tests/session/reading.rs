@@ -207,3 +207,39 @@ fn two_owners_are_served_at_the_same_time_and_in_parts() {
     }
     assert_eq!(given, 1_000);
 }
+
+/// A fetch that fails when everything has come without it leaves nothing to wait for.
+#[test]
+fn a_fetch_that_failed_and_is_not_needed_any_more_keeps_nobody_waiting() {
+    let (mut session, log) = (connected(), records(1, 2));
+    session.handle_delivery(record(&log[1]));
+    let (call, _) = fetch_of(&drain(&mut session, START)).expect("record 1 is missing");
+    for read in &log {
+        session.handle_delivery(record(read));
+        assert_eq!(delivered(&drain(&mut session, START)), [read.seq.0]);
+        session.handled(START, &topic(1), read.cursor(), false);
+    }
+    assert!(!session.is_read(), "an answer is on its way");
+    session.handle_pages(START, call, Err(unavailable(0)));
+    assert_eq!(drain(&mut session, START), []);
+    assert!(session.is_read());
+}
+
+/// Owners that are at work, and want nothing, do not make those that want something share a fetch.
+#[test]
+fn busy_owners_that_want_nothing_do_not_make_others_share_a_fetch() {
+    let mut session = connected();
+    for number in 2..40 {
+        session.watch(topic(number), Cursor::START);
+        let record = records(number, 1).remove(0);
+        session.handle_delivery(Delivery::Record(topic(number), record));
+    }
+    session.handle_delivery(Delivery::Head { topic: topic(2), seq: Seq(2) });
+    session.handle_delivery(Delivery::Head { topic: topic(3), seq: Seq(2) });
+    let actions = drain(&mut session, START);
+    let fetched = actions.iter().filter_map(|action| match action {
+        Action::Fetch { after, .. } => Some(after.len()),
+        _ => None,
+    });
+    assert_eq!(fetched.collect::<Vec<_>>(), [1, 1]);
+}

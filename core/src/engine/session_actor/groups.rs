@@ -9,8 +9,9 @@ use super::{Effect, GroupMessage, SessionActor, Turn};
 use crate::{
     Class,
     delivery::PublishOutcome,
-    engine::{index, timetable::Timetable},
+    engine::index,
     group::{Held, LoadError, Standing},
+    timetable::Timetable,
 };
 
 /// An envelope and what the relay said of it.
@@ -30,7 +31,7 @@ enum Listing {
 #[derive(Debug, Default)]
 pub(super) struct Roster {
     /// When something is due in a group that is asleep.
-    due: Timetable,
+    due: Timetable<GroupId>,
     /// Groups with something undone that were not looked at since the engine was opened.
     unseen: VecDeque<GroupId>,
     looking: BTreeSet<GroupId>,
@@ -45,7 +46,7 @@ pub(super) struct Roster {
 
 impl Roster {
     pub(super) fn set_due(&mut self, group: GroupId, due: Option<Timestamp>) {
-        self.due.set(group, due);
+        self.due.set(&group, due);
     }
 
     pub(super) fn looked(&mut self, group: GroupId) {
