@@ -12,6 +12,23 @@ pub(crate) fn enter() {
     INSIDE.set(true);
 }
 
+/// Marks the thread as one of an engine's until the guard is dropped: a driver of the application
+/// runs actors on threads that know nothing of this.
+pub(crate) fn during() -> Inside {
+    Inside { before: INSIDE.replace(true) }
+}
+
+/// See [`during`].
+pub(crate) struct Inside {
+    before: bool,
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        INSIDE.set(self.before);
+    }
+}
+
 /// Whether it does.
 pub(crate) fn is_inside() -> bool {
     INSIDE.get()

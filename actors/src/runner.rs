@@ -10,6 +10,7 @@ use conclave_core::engine::{Actor, ActorId, Input};
 use conclave_proto::Timestamp;
 
 use crate::{
+    inside,
     mailbox::{Mail, Mailbox},
     say::say,
     shell::Shell,
@@ -62,6 +63,7 @@ impl<A: Actor> Runner<A> {
 
     /// Handles an input. Never blocks for long, never panics.
     pub fn handle(&mut self, mail: Mail<A>) -> Next {
+        let _inside = inside::during();
         self.mailbox.taken();
         let Mail { input, room } = mail;
         self.recover_first();
@@ -72,6 +74,7 @@ impl<A: Actor> Runner<A> {
 
     /// Looks at what is due; to be called when the time of [`Next::In`] has passed.
     pub fn due(&mut self) -> Next {
+        let _inside = inside::during();
         if self.lost == Lost::No {
             self.run(Input::Due);
         } else {

@@ -2,7 +2,8 @@
 
 use std::{
     collections::BTreeMap,
-    future::Future,
+    future::{Future, poll_fn},
+    panic::AssertUnwindSafe,
     sync::{
         Arc, Condvar, Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
@@ -21,6 +22,7 @@ use conclave_core::{
     store::{Store, StoreError},
 };
 use conclave_proto::{GroupId, Timestamp, codec::Wire};
+use futures_util::FutureExt;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
@@ -28,7 +30,7 @@ use crate::{
     clock::Clock,
     driver::Driver,
     front::Front,
-    inside::Process,
+    inside::{self, Process},
     lent::{Lent, LentStore},
     lock::lock,
     mailbox::{Mail, Mailbox},
@@ -48,7 +50,7 @@ pub(crate) struct Shell {
     groups: RwLock<BTreeMap<GroupId, Arc<Mailbox<GroupActor>>>>,
     /// Who signs for registrations that are under way.
     signers: Mutex<BTreeMap<ReplyToken, Arc<dyn AccountSigner>>>,
-    pub(crate) subscription: Mutex<Option<Subscribed>>,
+    pub(crate) subscription: Mutex<Option<Arc<Subscribed>>>,
     stopping: AtomicBool,
     /// Actors that run.
     running: Mutex<usize>,
@@ -106,7 +108,11 @@ impl Shell {
     /// Runs something that waits for the network.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         if let Some(driver) = self.parts.driver.get() {
-            driver.spawn(Box::pin(task));
+            let mut task = Box::pin(task);
+            driver.spawn(Box::pin(poll_fn(move |context| {
+                let _inside = inside::during();
+                task.as_mut().poll(context)
+            })));
         }
     }
 
@@ -123,7 +129,9 @@ impl Shell {
             Effect::Sign { token, of, text } => self.sign(from, token, of, text),
             Effect::Subscribe(number) => self.subscribe(number),
             Effect::Watch(change) => {
-                if let Some(subscription) = &*lock(&self.subscription) {
+                // Not under the lock: it wakes the reader of the changes.
+                let subscription = lock(&self.subscription).clone();
+                if let Some(subscription) = subscription {
                     subscription.change(change);
                 }
             }
@@ -192,8 +200,13 @@ impl Shell {
         let Some(delivery) = self.delivery() else { return };
         let shell = self.me();
         self.spawn(async move {
-            let answer = make(&*delivery, call).await;
+            let unanswered = call.unanswered();
+            let answer = AssertUnwindSafe(make(&*delivery, call)).catch_unwind().await;
             drop(delivery);
+            let answer = answer.unwrap_or_else(|_| {
+                say(|| tracing::error!("the delivery service panicked in a call"));
+                unanswered
+            });
             shell.answered(from, token, answer);
         });
     }
@@ -202,7 +215,8 @@ impl Shell {
         let Some(signer) = lock(&self.signers).get(&of).cloned() else { return };
         let shell = self.me();
         self.spawn(async move {
-            let signature = signer.sign(&text).await;
+            let signing = AssertUnwindSafe(async { signer.sign(&text).await });
+            let signature = signing.catch_unwind().await.unwrap_or(Err("the signer panicked"));
             shell.answered(from, token, CallAnswer::Signed(signature));
         });
     }
@@ -310,12 +324,10 @@ impl Shell {
         if self.stopping.swap(true, Ordering::SeqCst) {
             return;
         }
-        let (mut subscription, groups) = (
-            lock(&self.subscription),
-            self.groups.read().unwrap_or_else(PoisonError::into_inner).clone(),
-        );
-        drop(subscription.take());
+        // Dropped without the lock: that wakes the reader of its changes.
+        let subscription = lock(&self.subscription).take();
         drop(subscription);
+        let groups = self.groups.read().unwrap_or_else(PoisonError::into_inner).clone();
         self.installation.close(Mail { input: Input::Stop(ended), room: None });
         self.session.close(Mail { input: Input::Stop(ended), room: None });
         self.invitations.close(Mail { input: Input::Stop(ended), room: None });

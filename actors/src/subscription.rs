@@ -2,18 +2,23 @@
 
 use std::{
     collections::VecDeque,
+    panic::AssertUnwindSafe,
     pin::Pin,
     sync::{Arc, Mutex},
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
-use conclave_core::{delivery::Delivery, engine::Subscription};
+use conclave_core::{
+    delivery::{Delivery, TransportError},
+    engine::Subscription,
+};
 use conclave_proto::relay::Watch;
 use futures_core::Stream;
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use tokio::sync::Semaphore;
 
-use crate::{lock::lock, shell::Shell};
+use crate::{lock::lock, say::say, shell::Shell};
 
 /// The present subscription. Dropping it ends it.
 pub(crate) struct Subscribed {
@@ -72,7 +77,10 @@ impl Stream for Reader {
         let mut changes = lock(&self.0);
         match changes.left.pop_front() {
             None if !changes.ended => {
-                changes.reader = Some(context.waker().clone());
+                let before = changes.reader.replace(context.waker().clone());
+                // A waker may own what it wakes: it is dropped without the lock.
+                drop(changes);
+                drop(before);
                 Poll::Pending
             }
             change => Poll::Ready(change),
@@ -91,6 +99,18 @@ fn weight(delivery: &Delivery, most: u32) -> u32 {
     }
 }
 
+/// How the pulling of a subscription ended.
+enum Pulled {
+    /// By an error that was delivered, or because the session has another subscription.
+    Told,
+    /// The service brings nothing more.
+    Ended,
+}
+
+const fn lost() -> TransportError {
+    TransportError::Unavailable { retry_after: Duration::ZERO }
+}
+
 impl Shell {
     pub(crate) fn subscribe(&self, number: Subscription) {
         let changes = Arc::<Mutex<Changes>>::default();
@@ -99,23 +119,42 @@ impl Shell {
         let most = u32::try_from(delivered).unwrap_or(u32::MAX).max(1);
         let room = Arc::new(Semaphore::new(usize::try_from(most).unwrap_or(1)));
         let subscribed = Subscribed { changes, room: Arc::clone(&room) };
-        let before = lock(&self.subscription).replace(subscribed);
+        let mut present = lock(&self.subscription);
+        // Who ends the engine has said so before it takes the present one.
+        if self.is_stopping() {
+            return;
+        }
+        let before = present.replace(Arc::new(subscribed));
+        drop(present);
         drop(before);
         let Some(delivery) = self.delivery() else { return };
         let shell = self.me();
-        self.spawn(async move {
+        let pulled = Arc::clone(&shell);
+        let pull = async move {
             let mut deliveries = delivery.subscribe(Box::pin(reader));
             drop(delivery);
             // Not pulling is the back-pressure: the service then says heads instead of records.
             while let Ok(first) = Arc::clone(&room).acquire_owned().await {
-                let Some(delivery) = deliveries.next().await else { return };
+                let Some(delivery) = deliveries.next().await else { return Pulled::Ended };
                 let ended = delivery.is_err();
                 let weight = delivery.as_ref().map_or(1, |delivery| weight(delivery, most));
                 drop(first);
-                let Ok(taken) = Arc::clone(&room).acquire_many_owned(weight).await else { return };
-                shell.delivered(number, delivery, Some(taken));
+                let Ok(taken) = Arc::clone(&room).acquire_many_owned(weight).await else { break };
+                pulled.delivered(number, delivery, Some(taken));
                 if ended {
-                    return;
+                    break;
+                }
+            }
+            Pulled::Told
+        };
+        self.spawn(async move {
+            // The session has to hear of an end that the service does not tell, or that is a panic.
+            match AssertUnwindSafe(pull).catch_unwind().await {
+                Ok(Pulled::Told) => {}
+                Ok(Pulled::Ended) => shell.delivered(number, Err(lost()), None),
+                Err(_) => {
+                    say(|| tracing::error!("the delivery service panicked in a subscription"));
+                    shell.delivered(number, Err(lost()), None);
                 }
             }
         });

@@ -9,6 +9,7 @@ mod engine;
 mod examples;
 mod goodbye;
 mod own_delivery;
+mod own_driver;
 mod quiet;
 mod small_stores;
 mod writer;

@@ -25,7 +25,7 @@ use conclave_core::{
     event::log::{EventCursor, EventLog},
     group::Group,
     installation::Installation,
-    step::{Committer, Step, WriteSet},
+    step::{Committer, Durable, Step, WriteSet},
     store::{Claim, Store, StoreError},
 };
 use conclave_proto::{GroupId, Record, Seq, Timestamp, relay::Watch};
@@ -403,20 +403,29 @@ impl Device {
             if result.is_err() {
                 self.store.restart();
             }
-            if let Some(range) = result.as_ref().ok().and_then(|proof| proof.events()) {
-                self.events.stored(range);
-                self.events.handled(range);
-                if let Some(front) = &self.front {
-                    // What applications see is read between steps only.
-                    front.note_commit(&result);
-                    drop(front.events_handled(range));
-                }
-            }
-            if let Some(ended) = self.state.note_commit(&result) {
-                self.state.ended = Some(ended);
-                self.engine.stop(ended);
-            }
+            self.note_commit(&result);
             self.engine.stored(actor, token, result);
+        }
+    }
+
+    fn note_commit(&mut self, result: &Result<Durable, StoreError>) {
+        let front = self.front.clone();
+        if let Some(front) = &front {
+            front.note_commit(result);
+        }
+        if let Some(range) = result.as_ref().ok().and_then(Durable::events) {
+            self.events.stored(range);
+            self.events.handled(range);
+            // What applications see is read between steps only.
+            let erased = front.as_ref().map(|front| front.events_handled(range));
+            self.committer.commit(&self.store, erased.unwrap_or_default());
+        }
+        if let Some(ended) = self.state.note_commit(result) {
+            self.state.ended = Some(ended);
+            if let Some(front) = &front {
+                front.end(ended);
+            }
+            self.engine.stop(ended);
         }
     }
 
@@ -425,6 +434,7 @@ impl Device {
         let sets = self.events.erase(upto);
         self.committer.commit(&self.store, sets);
         if let Some(front) = &self.front {
+            // The same erasure.
             drop(front.erase_events(upto));
         }
     }

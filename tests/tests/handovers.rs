@@ -92,6 +92,30 @@ fn withdrawn_calls_leave_nothing_in_the_actors() {
     assert!(engine.answers == 2, "{} answers", engine.answers);
 }
 
+/// E13: a sync that is asked while another one waits does not put that one off, however often it is
+/// asked, and all that were asked meanwhile share one question to the relay.
+#[test]
+fn a_sync_is_not_put_off_by_later_ones() {
+    let (world, id) = World::of_talkers(9, 2);
+    let mut engine = Actors::open(&world.devices[0].store, id, world.now);
+    engine.is_silent = true;
+    engine.answers = 0;
+    let sync = |engine: &mut Actors<'_>, number: u64| {
+        let (reply, request) = (ReplyToken(number), SessionRequest::Sync);
+        engine.put(Mail::Session(Input::Asked { reply, request }));
+    };
+    sync(&mut engine, 1);
+    let first = engine.marks.len();
+    (2..1_002).for_each(|number| sync(&mut engine, number));
+    assert_eq!(engine.marks.len(), first, "the relay is asked one question at a time");
+    engine.echo(engine.marks[first - 1]);
+    assert_eq!(engine.answers, 1);
+    assert_eq!(engine.marks.len(), first + 1);
+    engine.echo(engine.marks[first]);
+    assert_eq!(engine.answers, 1_001);
+    assert_eq!(engine.marks.len(), first + 1, "nothing is left to ask");
+}
+
 /// The actors of an engine with one group, run in the order in which they are given something.
 struct Actors<'a> {
     store: &'a Faulty<MemoryStore>,
@@ -103,6 +127,8 @@ struct Actors<'a> {
     group: GroupActor,
     subscription: Option<Subscription>,
     is_silent: bool,
+    /// Questions to the relay whether everything was delivered.
+    marks: Vec<u64>,
     mail: VecDeque<Mail>,
     calls: Vec<(Token, DeliveryCall)>,
     answers: usize,
@@ -140,6 +166,7 @@ impl<'a> Actors<'a> {
             context,
             subscription: None,
             is_silent: false,
+            marks: Vec::new(),
             mail: VecDeque::new(),
             calls: Vec::new(),
             answers: 0,
@@ -176,6 +203,17 @@ impl<'a> Actors<'a> {
         let delivery = Ok(Delivery::Record(Topic::Group(id), record));
         let of = self.subscription.unwrap();
         self.put(Mail::Session(Input::Told(SessionMessage::Delivered(of, delivery))));
+    }
+
+    /// The relay's answer to a question whether everything was delivered.
+    fn echoed(&self, mark: u64) -> Mail {
+        let told =
+            SessionMessage::Delivered(self.subscription.unwrap(), Ok(Delivery::CaughtUp(mark)));
+        Mail::Session(Input::Told(told))
+    }
+
+    fn echo(&mut self, mark: u64) {
+        self.put(self.echoed(mark));
     }
 
     fn pass(&mut self, ms: u64) {
@@ -238,12 +276,11 @@ impl<'a> Actors<'a> {
             }
             Effect::Call { token, call } => self.calls.push((token, call)),
             Effect::Subscribe(number) => self.subscription = Some(number),
-            Effect::Watch(Watch::Mark(_)) if self.is_silent => {}
             Effect::Watch(Watch::Mark(mark)) => {
-                let delivery = Ok(Delivery::CaughtUp(mark));
-                let of = self.subscription.unwrap();
-                let told = SessionMessage::Delivered(of, delivery);
-                self.mail.push_back(Mail::Session(Input::Told(told)));
+                self.marks.push(mark);
+                if !self.is_silent {
+                    self.mail.push_back(self.echoed(mark));
+                }
             }
             Effect::Tell(message) => {
                 self.handovers.push(format!("{from:?}: {message:?}"));
@@ -254,7 +291,7 @@ impl<'a> Actors<'a> {
                 });
             }
             Effect::Reply { answer, .. } => {
-                assert!(matches!(answer, Ok(Answer::Message(_) | Answer::View(_))));
+                assert!(matches!(answer, Ok(Answer::Message(_) | Answer::View(_) | Answer::Done)));
                 self.answers += 1;
             }
             Effect::StoreTrouble(error) => panic!("{error}"),

@@ -1,7 +1,8 @@
 //! Applications written against `conclave::Engine`, in a World.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use conclave::{Error, EventCursor, GroupConfig};
+use conclave::{Ended, Error, EventCursor, GroupConfig};
+use conclave_core::store::{Claim, Store as _, StoreError};
 use conclave_testkit::{dice::for_each_seed, simulation::Simulation, world::World};
 
 #[path = "../examples/shopping_list.rs"]
@@ -44,6 +45,28 @@ fn an_application_goes_on_after_a_crash_of_its_device() {
         let group = engine.groups().remove(0);
         group.settled().await.unwrap();
         assert_eq!(group.messages(conclave::Seq(0), 9).unwrap().len(), 1);
+    });
+    simulation.run(|_| {});
+}
+
+/// E13, E14: an application in a simulation sees the trouble of its store, and the end of its
+/// engine, as it would see them in a product.
+#[test]
+fn an_application_sees_the_trouble_of_its_store() {
+    let mut simulation = Simulation::new(World::with_people(1, 1));
+    let engine = simulation.engine(0);
+    let store = simulation.world.devices[0].store.clone();
+    simulation.spawn(async move {
+        let group = engine.create_group(GroupConfig::default()).await.unwrap();
+        store.refuse_commits(StoreError::Full);
+        group.send("no room").await.unwrap_err();
+        assert_eq!(engine.state().store, Some(StoreError::Full));
+        store.disarm();
+        while group.send("room").await.is_err() {}
+        assert_eq!(engine.state().store, None);
+        store.claim(Claim([7; 16])).unwrap();
+        assert_eq!(group.send("fenced").await, Err(Error::Store(StoreError::Fenced)));
+        assert_eq!(engine.state().ended, Some(Ended::Fenced));
     });
     simulation.run(|_| {});
 }

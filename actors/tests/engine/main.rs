@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod ending;
+mod foreign;
 mod obstacles;
 mod services;
 mod talk;
@@ -41,7 +42,11 @@ macro_rules! suite {
                     syncs_without_a_relay_leave_nothing_in_its_subscription,
                     removed_and_added_again_while_away_needs_one_sync;
                 obstacles: a_relay_that_does_not_store_is_known, a_full_store_is_known,
-                    a_registration_names_the_trouble_of_the_relay,
+                    a_registration_names_the_trouble_of_the_relay;
+                foreign: a_signer_that_panics_costs_one_registration,
+                    a_delivery_service_that_panics_is_asked_again,
+                    a_subscription_that_breaks_off_is_made_again,
+                    one_engine_does_not_starve_another,
             }
         }
     };

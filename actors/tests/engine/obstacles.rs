@@ -1,9 +1,6 @@
 //! What an application is told of what stands in an engine's way.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::{Arc, atomic::Ordering};
 
 use conclave::{
     AccountKey, BlockedOn, Class, Error, RelayState,
@@ -25,8 +22,8 @@ pub(crate) fn a_relay_that_does_not_store_is_known(driver: NewDriver<'_>) {
     let town = Town::new(driver);
     let one = town.person();
     one.engine.shut_down();
-    let refuses = Arc::new(AtomicBool::new(false));
-    let relay = Refusing { relay: town.remote(), refuses: Arc::clone(&refuses) };
+    let relay = Refusing::new(town.remote());
+    let refuses = Arc::clone(&relay.refuses);
     let engine = town.builder(Arc::clone(&one.store), quick()).delivery(relay).open().unwrap();
     within(engine.sync()).unwrap();
     let group = engine.create_group(open_group()).wait().unwrap();
@@ -71,8 +68,9 @@ pub(crate) fn a_full_store_is_known(driver: NewDriver<'_>) {
 pub(crate) fn a_registration_names_the_trouble_of_the_relay(driver: NewDriver<'_>) {
     let town = Town::new(driver);
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-    let refuses = Arc::new(AtomicBool::new(true));
-    let relay = Refusing { relay: town.remote(), refuses: Arc::clone(&refuses) };
+    let relay = Refusing::new(town.remote());
+    let refuses = Arc::clone(&relay.refuses);
+    refuses.store(true, Ordering::SeqCst);
     let engine = town.builder(store, quick()).delivery(relay).open().unwrap();
     let account = AccountKey::generate().unwrap().to_bytes();
     let registered = within(engine.register(AccountKey::from_bytes(&account), 0));

@@ -30,15 +30,42 @@ use conclave::{
 };
 use conclave_remote::Remote;
 use conclave_store_memory::MemoryStore;
+use futures_util::StreamExt as _;
 
-/// A relay that answers, and stores no envelope while it is told to refuse.
+/// What a [`Refusing`] does wrong once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bug {
+    /// Panics when it is to publish, before there is a future.
+    PanicInPublish,
+    /// Panics in the future of a call.
+    PanicInFetch,
+    /// Ends the subscription without an error.
+    EndOfSubscription,
+    /// Panics when something is delivered.
+    PanicInSubscription,
+}
+
+/// A relay that answers, and stores no envelope while it is told to refuse. Its client has bugs on
+/// request.
 pub(crate) struct Refusing {
     pub(crate) relay: Remote,
     pub(crate) refuses: Arc<AtomicBool>,
+    pub(crate) bug: Arc<Mutex<Option<Bug>>>,
+}
+
+impl Refusing {
+    pub(crate) fn new(relay: Remote) -> Self {
+        Self { relay, refuses: Arc::default(), bug: Arc::default() }
+    }
+
+    fn has(&self, bug: Bug) -> bool {
+        self.bug.lock().unwrap().take_if(|next| *next == bug).is_some()
+    }
 }
 
 impl DeliveryService for Refusing {
     fn publish(&self, batch: Vec<Transmit>) -> BoxFuture<'_, Vec<PublishOutcome>> {
+        assert!(!self.has(Bug::PanicInPublish), "a bug of the delivery service");
         if self.refuses.load(Ordering::SeqCst) {
             let refusal = PublishOutcome::not_stored(Duration::from_millis(1));
             let refused = vec![refusal; batch.len()];
@@ -52,7 +79,11 @@ impl DeliveryService for Refusing {
         after: Vec<(Topic, Cursor)>,
         limit: PageLimit,
     ) -> BoxFuture<'_, Result<Vec<TopicPage>, TransportError>> {
-        self.relay.fetch(after, limit)
+        let fetched = self.relay.fetch(after, limit);
+        Box::pin(async move {
+            assert!(!self.has(Bug::PanicInFetch), "a bug of the delivery service");
+            fetched.await
+        })
     }
 
     fn heads(
@@ -66,7 +97,16 @@ impl DeliveryService for Refusing {
         &self,
         changes: BoxStream<'static, Watch>,
     ) -> BoxStream<'static, Result<Delivery, TransportError>> {
-        self.relay.subscribe(changes)
+        let bug = Arc::clone(&self.bug);
+        Box::pin(self.relay.subscribe(changes).scan((), move |(), delivery| {
+            let mut bug = bug
+                .lock()
+                .unwrap()
+                .take_if(|bug| matches!(bug, Bug::EndOfSubscription | Bug::PanicInSubscription));
+            let panics = bug.take_if(|bug| *bug == Bug::PanicInSubscription);
+            assert!(panics.is_none(), "a bug of the delivery service");
+            std::future::ready(bug.is_none().then_some(delivery))
+        }))
     }
 
     fn key_packages(

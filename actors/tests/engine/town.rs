@@ -84,6 +84,11 @@ impl<'a> Town<'a> {
         self.open.store(true, Ordering::SeqCst);
     }
 
+    /// A driver, of the kind that is tested.
+    pub(crate) fn driver(&self) -> Arc<dyn Driver> {
+        (self.driver)()
+    }
+
     /// An engine over a store.
     pub(crate) fn engine_on(&self, store: Arc<dyn Store>, limits: EngineLimits) -> Engine {
         self.try_engine_on(store, limits).unwrap()

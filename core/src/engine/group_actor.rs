@@ -4,7 +4,10 @@ mod reading;
 mod requests;
 mod storing;
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+};
 
 use conclave_proto::{GroupId, MessageId, Timestamp};
 
@@ -37,9 +40,9 @@ pub struct GroupActor {
     sets: Sets<Then>,
     reading: Reading,
     /// Calls that wait for a view once everything is stored.
-    viewers: Vec<ReplyToken>,
+    viewers: BTreeSet<ReplyToken>,
     /// Calls that wait until nothing of the group's own is on its way.
-    settlers: Vec<ReplyToken>,
+    settlers: BTreeSet<ReplyToken>,
     adding: Vec<Adding>,
     /// The call whose input or write set is being handled: a panic must not leave it unanswered.
     in_hand: Option<ReplyToken>,
@@ -91,8 +94,8 @@ impl GroupActor {
             deferred: VecDeque::new(),
             sets: Sets::default(),
             reading: Reading::Idle,
-            viewers: Vec::new(),
-            settlers: Vec::new(),
+            viewers: BTreeSet::new(),
+            settlers: BTreeSet::new(),
             adding: Vec::new(),
             in_hand: None,
             timer_after: Timestamp(0),
@@ -322,7 +325,9 @@ impl GroupActor {
     /// Calls that wait for something else than the writer; they are forgotten.
     fn waiting(&mut self) -> Vec<ReplyToken> {
         let adding = self.adding.drain(..).map(|adding| adding.reply);
-        self.viewers.drain(..).chain(self.settlers.drain(..)).chain(adding).collect()
+        let (viewers, settlers) =
+            (std::mem::take(&mut self.viewers), std::mem::take(&mut self.settlers));
+        viewers.into_iter().chain(settlers).chain(adding).collect()
     }
 
     fn stop(&mut self, ended: Ended) {
@@ -340,8 +345,8 @@ impl GroupActor {
 
     /// Forgets a question. A wish goes on: only its answer is not wanted.
     fn withdraw(&mut self, reply: ReplyToken) {
-        self.viewers.retain(|waiting| *waiting != reply);
-        self.settlers.retain(|waiting| *waiting != reply);
+        self.viewers.remove(&reply);
+        self.settlers.remove(&reply);
     }
 
     fn tell_session(&mut self, message: SessionMessage) {

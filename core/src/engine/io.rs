@@ -9,7 +9,7 @@ use conclave_proto::{
     relay::{Delivery, PageLimit, TopicPage, Watch},
 };
 
-use super::{Error, GroupView};
+use super::{Error, GroupView, candidates::no_answer};
 use crate::{
     delivery::{PublishOutcome, Transmit, TransportError, Uploaded},
     group::{Group, GroupConfig},
@@ -201,6 +201,22 @@ pub enum DeliveryCall {
     KeyPackages(Vec<InstallationId>),
     /// `resolve`.
     Resolve(Vec<Account>),
+}
+
+impl DeliveryCall {
+    /// The answer to a call that will have none.
+    #[must_use]
+    pub fn unanswered(&self) -> CallAnswer {
+        match self {
+            Self::Publish(batch) => {
+                CallAnswer::Published(vec![PublishOutcome::Unknown; batch.len()])
+            }
+            Self::Fetch { .. } => CallAnswer::Fetched(Err(no_answer())),
+            Self::Upload(_) => CallAnswer::Uploaded(Uploaded::failed(PublishOutcome::Unknown)),
+            Self::KeyPackages(_) => CallAnswer::KeyPackages(Err(no_answer())),
+            Self::Resolve(_) => CallAnswer::Resolved(Err(no_answer())),
+        }
+    }
 }
 
 /// The answer to an [`Effect::Call`] or [`Effect::Sign`].

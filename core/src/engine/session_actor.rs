@@ -2,6 +2,7 @@
 
 mod calls;
 mod groups;
+mod syncs;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -21,6 +22,7 @@ use crate::{
 };
 use calls::{Calls, SessionCall};
 use groups::Roster;
+use syncs::Syncs;
 
 /// The session of an installation, as a state machine: inputs in, effects out.
 #[derive(Debug)]
@@ -39,7 +41,7 @@ pub struct SessionActor {
     /// The invitations wait until this group is read.
     waited_for: Option<GroupId>,
     invitable: bool,
-    syncs: Vec<ReplyToken>,
+    syncs: Syncs,
     caught_up: bool,
     relay: RelayState,
     /// The relay said that it did not store an envelope, and has taken none since.
@@ -79,7 +81,7 @@ impl SessionActor {
             look_ups: BTreeMap::new(),
             waited_for: None,
             invitable: false,
-            syncs: Vec::new(),
+            syncs: Syncs::default(),
             caught_up: false,
             relay: RelayState::Unreachable,
             refuses: false,
@@ -106,9 +108,9 @@ impl SessionActor {
                     return self.reply(reply, Err(Error::NotRegistered));
                 }
                 self.syncs.push(reply);
-                self.catch_up(turn.now);
+                self.begin_syncs(turn.now);
             }
-            Input::Withdrawn(reply) => self.syncs.retain(|waiting| *waiting != reply),
+            Input::Withdrawn(reply) => self.syncs.withdraw(reply),
             Input::Answered { token, answer } => self.answered(turn.now, token, answer),
             Input::Told(message) => self.told(turn, message),
             Input::Recover => self.recover(turn),
@@ -176,9 +178,15 @@ impl SessionActor {
         }
     }
 
+    fn begin_syncs(&mut self, now: Timestamp) {
+        if self.syncs.begin() {
+            self.catch_up(now);
+        }
+    }
+
     /// A sync answers for what there is at the relay when it is asked.
     fn catch_up(&mut self, now: Timestamp) {
-        if !self.syncs.is_empty() {
+        if self.syncs.is_waiting() {
             self.caught_up = false;
             self.session.catch_up();
             self.expect_delivery(now);
@@ -302,16 +310,22 @@ impl SessionActor {
         }
         self.read_again(turn);
         self.wake_groups(now);
-        if self.state == State::Open {
-            while let Some(action) = self.session.poll(now) {
-                self.act(now, action);
-            }
-        }
+        self.act_all(now);
         self.tell_waiting();
         self.tell_held_outcomes(now);
         if self.caught_up && self.session.is_read() && self.invitable {
-            for reply in std::mem::take(&mut self.syncs) {
+            for reply in self.syncs.take_answered() {
                 self.reply(reply, Ok(Answer::Done));
+            }
+            self.begin_syncs(now);
+            self.act_all(now);
+        }
+    }
+
+    fn act_all(&mut self, now: Timestamp) {
+        if self.state == State::Open {
+            while let Some(action) = self.session.poll(now) {
+                self.act(now, action);
             }
         }
     }
@@ -405,7 +419,7 @@ impl SessionActor {
     fn stop(&mut self, ended: Ended) {
         self.state = State::Over(ended);
         self.subscription = None;
-        for reply in std::mem::take(&mut self.syncs) {
+        for reply in self.syncs.take_all() {
             self.reply(reply, Err(ended.into()));
         }
         self.set_relay(RelayState::Unreachable);

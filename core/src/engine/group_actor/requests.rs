@@ -42,14 +42,14 @@ impl GroupActor {
             GroupRequest::UpdateKeys => self.wish(turn, reply, |now, group| group.update_keys(now)),
             GroupRequest::View => match self.try_loaded(turn) {
                 Ok(_) => {
-                    self.viewers.push(reply);
+                    self.viewers.insert(reply);
                     self.show();
                 }
                 Err(error) => self.reply(reply, Err(error)),
             },
             GroupRequest::Settled => match self.try_loaded(turn) {
                 Ok(_) => {
-                    self.settlers.push(reply);
+                    self.settlers.insert(reply);
                     self.show();
                 }
                 Err(error) => self.reply(reply, Err(error)),

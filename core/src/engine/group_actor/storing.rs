@@ -89,7 +89,8 @@ impl GroupActor {
             if !matches!(self.life, Life::Draining | Life::Over(_)) {
                 self.life = Life::Asleep;
             }
-            let waiting = self.viewers.drain(..).chain(self.settlers.drain(..));
+            let viewers = std::mem::take(&mut self.viewers);
+            let waiting = viewers.into_iter().chain(std::mem::take(&mut self.settlers));
             let answer = |to| Effect::Reply { to, answer: Err(error.clone()) };
             self.effects.extend(waiting.map(answer));
         }
