@@ -31,7 +31,7 @@ impl Session {
     }
 }
 
-fn mark(set: &mut BTreeSet<Topic>, topic: &Topic, member: bool) {
+pub(super) fn mark(set: &mut BTreeSet<Topic>, topic: &Topic, member: bool) {
     if member && !set.contains(topic) {
         set.insert(topic.clone());
     } else if !member {

@@ -12,12 +12,22 @@ use conclave_proto::{GroupId, Timestamp, Topic, TransmitId, limits::ENVELOPES_PE
 use super::{
     CallId, SessionLimits,
     backoff::{Dice, Wait},
+    index::mark,
 };
-use crate::delivery::{PublishOutcome, Transmit};
+use crate::{
+    delivery::{PublishOutcome, Transmit},
+    timetable::Timetable,
+};
 
 #[derive(Debug)]
 pub(super) struct Outbound {
     topics: BTreeMap<Topic, Queue>,
+    /// Topics whose envelopes the next call can carry.
+    ready: BTreeSet<Topic>,
+    /// Topics that wait for a retry.
+    retries: Timetable<Topic>,
+    /// The latest time at which a call was settled, unless the clock went back since.
+    clock: Timestamp,
     /// What each call carries: so many from the front of these queues, in this order.
     calls: BTreeMap<CallId, Vec<(Topic, usize)>>,
     /// Envelopes in all queues.
@@ -46,8 +56,25 @@ struct Queue {
 }
 
 impl Outbound {
-    pub(super) const fn new(dice: Dice) -> Self {
-        Self { topics: BTreeMap::new(), calls: BTreeMap::new(), len: 0, last: None, dice }
+    pub(super) fn new(dice: Dice) -> Self {
+        Self {
+            topics: BTreeMap::new(),
+            ready: BTreeSet::new(),
+            retries: Timetable::default(),
+            clock: Timestamp(0),
+            calls: BTreeMap::new(),
+            len: 0,
+            last: None,
+            dice,
+        }
+    }
+
+    /// Files a topic under what its queue waits for; to be called after every change of the queue.
+    fn note(&mut self, topic: &Topic) {
+        let free = self.topics.get(topic).filter(|queue| !queue.called);
+        let retry = free.and_then(|queue| queue.wait.due());
+        mark(&mut self.ready, topic, free.is_some() && retry.is_none());
+        self.retries.set(topic, retry);
     }
 
     /// Queues an envelope, unless it waits already or the queues are full.
@@ -55,11 +82,13 @@ impl Outbound {
         if self.len >= most {
             return;
         }
-        let queue = self.topics.entry(transmit.topic.clone()).or_default();
+        let topic = transmit.topic.clone();
+        let queue = self.topics.entry(topic.clone()).or_default();
         if queue.ids.insert(transmit.id) {
             queue.waiting.push_back((owner, transmit));
             self.len += 1;
         }
+        self.note(&topic);
     }
 
     pub(super) fn calls(&self) -> usize {
@@ -72,13 +101,20 @@ impl Outbound {
 
     /// When a queue that waits for a retry may go on.
     pub(super) fn due(&self) -> Option<Timestamp> {
-        let waiting = self.topics.values().filter(|queue| !queue.called);
-        waiting.filter_map(|queue| queue.wait.due()).min()
+        self.retries.first()
     }
 
+    /// A clock that went back must not turn short waits into long ones.
     pub(super) fn tame(&mut self, now: Timestamp) {
+        if now >= self.clock {
+            return;
+        }
+        self.clock = now;
         for queue in self.topics.values_mut() {
             queue.wait.tame(now);
+        }
+        for topic in self.topics.keys().cloned().collect::<Vec<_>>() {
+            self.note(&topic);
         }
     }
 
@@ -89,14 +125,18 @@ impl Outbound {
         call: CallId,
         limits: &SessionLimits,
     ) -> Option<Vec<Transmit>> {
+        while let Some(topic) = self.retries.take(now) {
+            self.ready.insert(topic);
+        }
         let mut batch = Batch::default();
-        for topic in self.in_turn(now) {
+        for topic in self.in_turn() {
             let Some(queue) = self.topics.get_mut(&topic) else { continue };
             let taken = batch.take(queue, limits);
             if taken == 0 {
                 break;
             }
             queue.called = true;
+            self.note(&topic);
             batch.topics.push((topic.clone(), taken));
             self.last = Some(topic);
         }
@@ -107,21 +147,16 @@ impl Outbound {
         Some(batch.transmits)
     }
 
-    /// Topics with something to publish, starting behind the one that was served last.
-    fn in_turn(&self, now: Timestamp) -> Vec<Topic> {
-        let ready = |(topic, queue): (&Topic, &Queue)| {
-            (!queue.called && queue.wait.is_due(now)).then(|| topic.clone())
+    /// Topics with something to publish, starting after the one that was served last.
+    fn in_turn(&self) -> Vec<Topic> {
+        let (after, upto) = match &self.last {
+            Some(last) => {
+                let after = (Bound::Excluded(last.clone()), Bound::Unbounded);
+                (self.ready.range(after), Some(self.ready.range(..=last.clone())))
+            }
+            None => (self.ready.range(..), None),
         };
-        let behind = match &self.last {
-            Some(last) => (Bound::Excluded(last.clone()), Bound::Unbounded),
-            None => (Bound::Unbounded, Bound::Unbounded),
-        };
-        let mut topics: Vec<Topic> = self.topics.range(behind).filter_map(ready).collect();
-        if let Some(last) = &self.last {
-            topics.extend(self.topics.range(..=last.clone()).filter_map(ready));
-        }
-        topics.truncate(ENVELOPES_PER_PUBLISH);
-        topics
+        after.chain(upto.into_iter().flatten()).take(ENVELOPES_PER_PUBLISH).cloned().collect()
     }
 
     /// What a call brought: envelopes that are settled, with their owners. The others stay.
@@ -143,7 +178,9 @@ impl Outbound {
             if queue.waiting.is_empty() {
                 self.topics.remove(&topic);
             }
+            self.note(&topic);
         }
+        self.clock = self.clock.max(now);
         self.len = self.len.saturating_sub(settled.len());
         settled
     }
