@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -13,9 +13,11 @@ use conclave_core::{
 };
 use conclave_proto::{GroupId, InboxId, InstallationId, identity::Account};
 
+use parking_lot::Mutex;
+
 use crate::{
     account::AccountSigner, builder::Builder, call::Call, events::Events,
-    group_handle::GroupHandle, inside, lock::lock, port::EnginePort, shell::Shell, writer::Writer,
+    group_handle::GroupHandle, inside, port::EnginePort, shell::Shell, writer::Writer,
 };
 
 /// One installation: its groups, its session with the relay, its store.
@@ -223,7 +225,7 @@ impl Engine {
 impl Running {
     fn shut_down(&self) {
         // Held until the end: a second caller returns when there is nothing left, too.
-        let mut writer = lock(&self.writer);
+        let mut writer = self.writer.lock();
         let Some(writer) = writer.take() else { return };
         let shell = &self.shell;
         shell.shut_down();

@@ -1,12 +1,7 @@
 //! What applications see of an engine: answers, views of groups, the log of events, and whether
 //! the engine works.
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    sync::{Mutex, PoisonError, RwLock},
-    task::Waker,
-};
+use std::{collections::BTreeMap, fmt, task::Waker};
 
 use conclave_core::{
     engine::{Ended, EngineState, Error, GroupView, RelayState, ReplyToken},
@@ -16,9 +11,10 @@ use conclave_core::{
 };
 use conclave_proto::GroupId;
 use futures_channel::oneshot;
+use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
 
-use crate::{lock::lock, port::Answered};
+use crate::port::Answered;
 
 /// What applications see of an engine, whoever runs it. Whoever does tells it what the engine's
 /// effects were.
@@ -72,7 +68,7 @@ impl Front {
     /// Makes room for an answer.
     pub(crate) fn expect(&self) -> (ReplyToken, oneshot::Receiver<Answered>) {
         let (sender, receiver) = oneshot::channel();
-        let mut replies = lock(&self.replies);
+        let mut replies = self.replies.lock();
         replies.next += 1;
         let token = ReplyToken(replies.next);
         if replies.ended.is_none() {
@@ -83,7 +79,7 @@ impl Front {
 
     /// Gives an answer; one that is not waited for, any more, is dropped.
     pub fn answer(&self, to: ReplyToken, answer: Answered) {
-        let waiting = lock(&self.replies).waiting.remove(&to);
+        let waiting = self.replies.lock().waiting.remove(&to);
         // Not under the lock: whoever is woken may ask again at once.
         if let Some(waiting) = waiting {
             drop(waiting.send(answer));
@@ -92,24 +88,24 @@ impl Front {
 
     /// An answer is not waited for any more; whether it has not come.
     pub(crate) fn forget(&self, reply: ReplyToken) -> bool {
-        lock(&self.replies).waiting.remove(&reply).is_some()
+        self.replies.lock().waiting.remove(&reply).is_some()
     }
 
     /// How many answers are waited for.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        lock(&self.replies).waiting.len()
+        self.replies.lock().waiting.len()
     }
 
     /// What a group looks like, while that is known without asking it.
     #[must_use]
     pub fn view(&self, group: GroupId) -> Option<Arc<GroupView>> {
-        self.views.read().unwrap_or_else(PoisonError::into_inner).get(&group).cloned()
+        self.views.read().get(&group).cloned()
     }
 
     /// A group looks like this from now on.
     pub fn show(&self, view: Arc<GroupView>) {
-        let mut views = self.views.write().unwrap_or_else(PoisonError::into_inner);
+        let mut views = self.views.write();
         // Under the lock: an engine that ends shows nothing more.
         if self.state().ended.is_none() {
             views.insert(view.id, view);
@@ -118,13 +114,13 @@ impl Front {
 
     /// What a group looks like is not known any more without asking it.
     pub fn hide(&self, group: GroupId) {
-        self.views.write().unwrap_or_else(PoisonError::into_inner).remove(&group);
+        self.views.write().remove(&group);
     }
 
     /// Whether the engine works, and what stands in its way.
     #[must_use]
     pub fn state(&self) -> EngineState {
-        lock(&self.state).state.clone()
+        self.state.lock().state.clone()
     }
 
     /// Answers when the relay can be reached, or not; at once if that is so.
@@ -132,7 +128,7 @@ impl Front {
         &self,
         reachable: bool,
     ) -> Result<Option<oneshot::Receiver<Answered>>, Error> {
-        let mut watched = lock(&self.state);
+        let mut watched = self.state.lock();
         if let Some(ended) = watched.state.ended {
             return Err(ended.into());
         }
@@ -148,7 +144,7 @@ impl Front {
 
     /// The relay can be reached, or not.
     pub fn set_relay(&self, relay: RelayState) {
-        let mut watched = lock(&self.state);
+        let mut watched = self.state.lock();
         if watched.state.ended.is_some() {
             return;
         }
@@ -164,23 +160,23 @@ impl Front {
 
     /// A read of the store failed.
     pub fn set_store_trouble(&self, error: StoreError) {
-        lock(&self.state).state.store = Some(error);
+        self.state.lock().state.store = Some(error);
     }
 
     /// A commit has its result, and nobody has handled it yet; why the engine ends by it, if it
     /// does.
     pub fn note_commit(&self, result: &Result<Durable, StoreError>) -> Option<Ended> {
         if let Some(range) = result.as_ref().ok().and_then(Durable::events) {
-            lock(&self.events).stored(range);
+            self.events.lock().stored(range);
         }
-        let mut watched = lock(&self.state);
+        let mut watched = self.state.lock();
         watched.state.note_commit(result).filter(|_| watched.state.ended.is_none())
     }
 
     /// The actor whose events these are has handled that they are stored: they can be read. What
     /// is to be erased because there are too many comes back.
     pub fn events_handled(&self, range: EventRange) -> Vec<WriteSet> {
-        let mut events = lock(&self.events);
+        let mut events = self.events.lock();
         events.handled(range);
         let excess = events.excess();
         let erased = excess.map(|upto| events.erase(upto)).unwrap_or_default();
@@ -191,17 +187,17 @@ impl Front {
 
     /// Erases events up to a position, see [`EventLog::erase`].
     pub fn erase_events(&self, upto: EventCursor) -> Vec<WriteSet> {
-        lock(&self.events).erase(upto)
+        self.events.lock().erase(upto)
     }
 
     /// The log of events, as far as it can be read.
     pub(crate) fn with_events<T>(&self, look: impl FnOnce(&EventLog) -> T) -> T {
-        look(&lock(&self.events))
+        look(&self.events.lock())
     }
 
     /// The engine has ended: everyone who still waits is told, and every later call is refused.
     pub fn end(&self, ended: Ended) {
-        let mut watched = lock(&self.state);
+        let mut watched = self.state.lock();
         if watched.state.ended.is_none() {
             watched.state.ended = Some(ended);
         }
@@ -212,14 +208,14 @@ impl Front {
         for (_, waiting) in told {
             drop(waiting.send(Err(ended.into())));
         }
-        self.views.write().unwrap_or_else(PoisonError::into_inner).clear();
+        self.views.write().clear();
         self.wake_readers();
     }
 
     /// No answer comes any more: the last calls end.
     pub fn close(&self) {
         let ended = self.state().ended.unwrap_or(Ended::ShutDown);
-        let mut replies = lock(&self.replies);
+        let mut replies = self.replies.lock();
         replies.ended = Some(ended);
         let waiting = std::mem::take(&mut replies.waiting);
         drop(replies);
@@ -229,25 +225,25 @@ impl Front {
     }
 
     pub(crate) fn new_reader(&self) -> u64 {
-        let mut readers = lock(&self.readers);
+        let mut readers = self.readers.lock();
         readers.next += 1;
         readers.next
     }
 
     pub(crate) fn wake_on_event(&self, reader: u64, waker: &Waker) {
-        let before = lock(&self.readers).wakers.insert(reader, waker.clone());
+        let before = self.readers.lock().wakers.insert(reader, waker.clone());
         // Not under the lock: with a waker the last engine may go.
         drop(before);
     }
 
     pub(crate) fn forget_reader(&self, reader: u64) {
-        let waker = lock(&self.readers).wakers.remove(&reader);
+        let waker = self.readers.lock().wakers.remove(&reader);
         // Not under the lock: with a waker the last engine may go.
         drop(waker);
     }
 
     fn wake_readers(&self) {
-        let wakers = std::mem::take(&mut lock(&self.readers).wakers);
+        let wakers = std::mem::take(&mut self.readers.lock().wakers);
         wakers.into_values().for_each(Waker::wake);
     }
 }

@@ -4,11 +4,12 @@
 //! They hold the loan, not the thing: when the engine gives it back, a store's file is closed,
 //! whoever still has a handle.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use conclave_core::store::{
     Claim, Direction, Key, Range, Store, StoreError, StoreLimits, Table, Visit, Write,
 };
+use parking_lot::RwLock;
 
 /// The store, until it is given back; then [`StoreError::Unavailable`].
 pub(crate) struct LentStore {
@@ -23,7 +24,7 @@ impl LentStore {
 
     /// Waits for the calls that are running.
     pub(crate) fn give_back(&self) {
-        drop(self.store.write().unwrap_or_else(PoisonError::into_inner).take());
+        drop(self.store.write().take());
     }
 
     fn with<T>(
@@ -31,7 +32,7 @@ impl LentStore {
         call: impl FnOnce(&dyn Store) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         // A store that panics is the writer's affair; the loan itself cannot be half changed.
-        let store = self.store.read().unwrap_or_else(PoisonError::into_inner);
+        let store = self.store.read();
         call(&**store.as_ref().ok_or(StoreError::Unavailable)?)
     }
 }
@@ -74,11 +75,11 @@ impl<T: ?Sized> Lent<T> {
 
     /// For one use; it ends as soon as the last use does.
     pub(crate) fn get(&self) -> Option<Arc<T>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.read().clone()
     }
 
     pub(crate) fn give_back(&self) {
-        let thing = self.0.write().unwrap_or_else(PoisonError::into_inner).take();
+        let thing = self.0.write().take();
         drop(thing);
     }
 }

@@ -101,7 +101,6 @@ mod front;
 mod group_handle;
 mod inside;
 mod lent;
-mod lock;
 mod mailbox;
 mod port;
 #[cfg(feature = "quic")]

@@ -1,8 +1,7 @@
 //! Where an actor is reached: its driver's mailbox while it runs, a new actor otherwise.
 
-use std::sync::{Mutex, PoisonError};
-
 use conclave_core::engine::{Actor, Input};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::OwnedSemaphorePermit;
 
 /// An input on its way, and what it takes of the room of a subscription.
@@ -95,7 +94,7 @@ impl<A: Actor> Mailbox<A> {
         may
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, State<A>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State<A>> {
+        self.0.lock()
     }
 }

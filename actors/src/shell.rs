@@ -5,7 +5,7 @@ use std::{
     future::{Future, poll_fn},
     panic::AssertUnwindSafe,
     sync::{
-        Arc, Condvar, Mutex, PoisonError, RwLock,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -23,6 +23,7 @@ use conclave_core::{
 };
 use conclave_proto::{GroupId, Timestamp, codec::Wire};
 use futures_util::FutureExt;
+use parking_lot::{Condvar, Mutex, RwLock};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
@@ -32,7 +33,6 @@ use crate::{
     front::Front,
     inside::{self, Process},
     lent::{Lent, LentStore},
-    lock::lock,
     mailbox::{Mail, Mailbox},
     port::EnginePort,
     runner::Runner,
@@ -130,14 +130,14 @@ impl Shell {
             Effect::Subscribe(number) => self.subscribe(number),
             Effect::Watch(change) => {
                 // Not under the lock: it wakes the reader of the changes.
-                let subscription = lock(&self.subscription).clone();
+                let subscription = self.subscription.lock().clone();
                 if let Some(subscription) = subscription {
                     subscription.change(change);
                 }
             }
             Effect::Tell(message) => self.tell(message),
             Effect::Reply { to, answer } => {
-                lock(&self.signers).remove(&to);
+                self.signers.lock().remove(&to);
                 self.parts.front.answer(to, answer);
             }
             Effect::Show(view) => self.parts.front.show(view),
@@ -212,7 +212,7 @@ impl Shell {
     }
 
     fn sign(&self, from: ActorId, token: Token, of: ReplyToken, text: String) {
-        let Some(signer) = lock(&self.signers).get(&of).cloned() else { return };
+        let Some(signer) = self.signers.lock().get(&of).cloned() else { return };
         let shell = self.me();
         self.spawn(async move {
             let signing = AssertUnwindSafe(async { signer.sign(&text).await });
@@ -297,9 +297,9 @@ impl Shell {
 
     /// The mailbox of a group, new or known.
     pub(crate) fn group(&self, id: GroupId) -> Arc<Mailbox<GroupActor>> {
-        let known = self.groups.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
+        let known = self.groups.read().get(&id).cloned();
         known.unwrap_or_else(|| {
-            let mut groups = self.groups.write().unwrap_or_else(PoisonError::into_inner);
+            let mut groups = self.groups.write();
             // Who ends the engine has said so before it looks at the groups.
             let new = || Arc::new(Mailbox::new(self.is_stopping()));
             Arc::clone(groups.entry(id).or_insert_with(new))
@@ -308,12 +308,12 @@ impl Shell {
 
     /// A runner was made.
     pub(crate) fn started(&self) {
-        *lock(&self.running) += 1;
+        *self.running.lock() += 1;
     }
 
     /// A runner is gone.
     pub(crate) fn ended(&self) {
-        let mut running = lock(&self.running);
+        let mut running = self.running.lock();
         *running = running.saturating_sub(1);
         self.all_ended.notify_all();
     }
@@ -325,9 +325,9 @@ impl Shell {
             return;
         }
         // Dropped without the lock: that wakes the reader of its changes.
-        let subscription = lock(&self.subscription).take();
+        let subscription = self.subscription.lock().take();
         drop(subscription);
-        let groups = self.groups.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let groups = self.groups.read().clone();
         self.installation.close(Mail { input: Input::Stop(ended), room: None });
         self.session.close(Mail { input: Input::Stop(ended), room: None });
         self.invitations.close(Mail { input: Input::Stop(ended), room: None });
@@ -338,9 +338,9 @@ impl Shell {
 
     /// Waits until no actor runs.
     pub(crate) fn wait_for_actors(&self) {
-        let mut running = lock(&self.running);
+        let mut running = self.running.lock();
         while *running > 0 {
-            running = self.all_ended.wait(running).unwrap_or_else(PoisonError::into_inner);
+            self.all_ended.wait(&mut running);
         }
     }
 
@@ -386,7 +386,7 @@ impl EnginePort for Shell {
         if self.is_forked() {
             return Vec::new();
         }
-        self.groups.read().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
+        self.groups.read().keys().copied().collect()
     }
 
     fn submit(
@@ -399,7 +399,7 @@ impl EnginePort for Shell {
             return Err(error);
         }
         if let Some(signer) = signer {
-            lock(&self.signers).insert(reply, signer);
+            self.signers.lock().insert(reply, signer);
         }
         let taken = match request {
             Request::Installation(request) => {
@@ -411,7 +411,7 @@ impl EnginePort for Shell {
         if taken {
             return Ok(());
         }
-        lock(&self.signers).remove(&reply);
+        self.signers.lock().remove(&reply);
         Err(self.parts.front.state().ended.map_or(Error::Closed, Error::from))
     }
 

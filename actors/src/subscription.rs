@@ -4,7 +4,7 @@ use std::{
     collections::VecDeque,
     panic::AssertUnwindSafe,
     pin::Pin,
-    sync::{Arc, Mutex},
+    sync::Arc,
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -16,9 +16,10 @@ use conclave_core::{
 use conclave_proto::relay::Watch;
 use futures_core::Stream;
 use futures_util::{FutureExt, StreamExt};
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
-use crate::{lock::lock, say::say, shell::Shell};
+use crate::{say::say, shell::Shell};
 
 /// The present subscription. Dropping it ends it.
 pub(crate) struct Subscribed {
@@ -29,7 +30,7 @@ pub(crate) struct Subscribed {
 
 impl Subscribed {
     pub(crate) fn change(&self, change: Watch) {
-        let mut changes = lock(&self.changes);
+        let mut changes = self.changes.lock();
         changes.add(change);
         let reader = changes.reader.take();
         drop(changes);
@@ -40,7 +41,7 @@ impl Subscribed {
 impl Drop for Subscribed {
     fn drop(&mut self) {
         self.room.close();
-        let mut changes = lock(&self.changes);
+        let mut changes = self.changes.lock();
         changes.ended = true;
         let reader = changes.reader.take();
         drop(changes);
@@ -74,7 +75,7 @@ impl Stream for Reader {
     type Item = Watch;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Watch>> {
-        let mut changes = lock(&self.0);
+        let mut changes = self.0.lock();
         match changes.left.pop_front() {
             None if !changes.ended => {
                 let before = changes.reader.replace(context.waker().clone());
@@ -119,7 +120,7 @@ impl Shell {
         let most = u32::try_from(delivered).unwrap_or(u32::MAX).max(1);
         let room = Arc::new(Semaphore::new(usize::try_from(most).unwrap_or(1)));
         let subscribed = Subscribed { changes, room: Arc::clone(&room) };
-        let mut present = lock(&self.subscription);
+        let mut present = self.subscription.lock();
         // Who ends the engine has said so before it takes the present one.
         if self.is_stopping() {
             return;

@@ -15,7 +15,7 @@ use std::{
     future::Future,
     io,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc},
+    sync::{Arc, mpsc},
     thread::{self, JoinHandle, ThreadId},
 };
 
@@ -25,7 +25,9 @@ use conclave_core::{
 };
 use futures_channel::oneshot;
 
-use crate::{inside, lock::lock};
+use parking_lot::{Condvar, Mutex, MutexGuard};
+
+use crate::inside;
 
 /// The thread that stores. Dropping it is [`shutdown`](Self::shutdown).
 #[derive(Debug)]
@@ -258,7 +260,7 @@ impl Shared {
         // The writer's own thread is the one that makes room.
         if wait == Wait::ForRoom && queue.writer != Some(thread::current().id()) {
             while queue.state == State::Open && !queue.has_room(job.bytes, self.limits) {
-                queue = self.room.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                self.room.wait(&mut queue);
             }
         }
         if queue.state != State::Open {
@@ -296,7 +298,7 @@ impl Shared {
             if queue.state == State::Closed {
                 return None;
             }
-            queue = self.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            self.work.wait(&mut queue);
         }
         queue.bytes = 0;
         self.room.notify_all();
@@ -326,7 +328,7 @@ impl Shared {
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
-        lock(&self.queue)
+        self.queue.lock()
     }
 }
 

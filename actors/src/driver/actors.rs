@@ -4,7 +4,6 @@
 use std::{
     fmt, io,
     sync::{
-        Mutex,
         atomic::{AtomicUsize, Ordering},
         mpsc,
     },
@@ -20,11 +19,10 @@ use conclave_core::{
     engine::{Actor, GroupActor, InstallationActor, InvitationActor, SessionActor},
 };
 
+use parking_lot::Mutex;
+
 use super::{Address, Driver, Mail, Network, Next, Runner, threads};
-use crate::{
-    inside::{self, Process},
-    lock::lock,
-};
+use crate::inside::{self, Process};
 
 /// The default driver: actix actors.
 pub struct Actors {
@@ -124,7 +122,7 @@ impl Drop for Actors {
             return;
         }
         self.system.stop();
-        if let Some(thread) = lock(&self.thread).take()
+        if let Some(thread) = self.thread.lock().take()
             && !inside::is_inside()
         {
             // Its panics are printed, and nothing is left to do about them.

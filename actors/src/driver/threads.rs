@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, VecDeque},
     fmt, io,
     sync::{
-        Arc, Condvar, Mutex, PoisonError, Weak,
+        Arc, Weak,
         atomic::{AtomicU64, Ordering},
     },
     thread::JoinHandle,
@@ -16,11 +16,10 @@ use conclave_core::{
     engine::{Actor, GroupActor, InstallationActor, InvitationActor, SessionActor},
 };
 
+use parking_lot::{Condvar, Mutex};
+
 use super::{Address, Driver, Mail, Network, Next, Runner, threads};
-use crate::{
-    inside::{self, Process},
-    lock::lock,
-};
+use crate::inside::{self, Process};
 
 /// A driver on plain threads: no actor framework.
 pub struct Threads {
@@ -96,7 +95,7 @@ impl Threads {
             let shared = Arc::clone(&driver.shared);
             let name = format!("conclave {number}");
             let worker = std::thread::Builder::new().name(name).spawn(move || shared.work())?;
-            lock(&driver.workers).push(worker);
+            driver.workers.lock().push(worker);
         }
         Ok(driver)
     }
@@ -149,10 +148,10 @@ impl Drop for Threads {
         if self.process.is_forked() {
             return;
         }
-        lock(&self.shared.queue).stopping = true;
+        self.shared.queue.lock().stopping = true;
         self.shared.changed.notify_all();
         if !inside::is_inside() {
-            for worker in std::mem::take(&mut *lock(&self.workers)) {
+            for worker in std::mem::take(&mut *self.workers.lock()) {
                 // A worker runs actors only, and their panics are caught.
                 drop(worker.join());
             }
@@ -162,7 +161,7 @@ impl Drop for Threads {
 
 impl fmt::Debug for Threads {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Threads").field("workers", &lock(&self.workers).len()).finish()
+        f.debug_struct("Threads").field("workers", &self.workers.lock().len()).finish()
     }
 }
 
@@ -170,7 +169,7 @@ struct Mailbox<A: Actor>(Arc<Cell<A>>);
 
 impl<A: Actor> Address<A> for Mailbox<A> {
     fn put(&self, mail: Mail<A>) {
-        let mut mailbox = lock(&self.0.mailbox);
+        let mut mailbox = self.0.mailbox.lock();
         if mailbox.place == Place::Gone {
             return;
         }
@@ -186,8 +185,8 @@ impl<A: Actor> Address<A> for Mailbox<A> {
 
 impl<A: Actor> Run for Cell<A> {
     fn run(self: Arc<Self>) {
-        let mail = lock(&self.mailbox).mail.pop_front();
-        let mut runner = lock(&self.runner);
+        let mail = self.mailbox.lock().mail.pop_front();
+        let mut runner = self.runner.lock();
         let next = match (runner.as_mut(), mail) {
             (Some(runner), Some(mail)) => runner.handle(mail),
             (Some(runner), None) => runner.due(),
@@ -201,7 +200,7 @@ impl<A: Actor> Run for Cell<A> {
     }
 
     fn ring(self: Arc<Self>, queue: &mut Queue) {
-        let mut mailbox = lock(&self.mailbox);
+        let mut mailbox = self.mailbox.lock();
         if matches!(mailbox.place, Place::Waiting(_)) {
             mailbox.place = Place::Ready;
             drop(mailbox);
@@ -213,7 +212,7 @@ impl<A: Actor> Run for Cell<A> {
 impl<A: Actor> Cell<A> {
     fn after(self: Arc<Self>, next: Next) {
         let Some(shared) = self.shared.upgrade() else { return };
-        let mut mailbox = lock(&self.mailbox);
+        let mut mailbox = self.mailbox.lock();
         match next {
             Next::End => mailbox.place = Place::Gone,
             Next::Wait | Next::In(_) if !mailbox.mail.is_empty() => {
@@ -226,7 +225,7 @@ impl<A: Actor> Cell<A> {
                 mailbox.place = Place::Waiting(Some(due));
                 // Still under the mailbox's lock: whoever wakes the actor finds its timer.
                 let this = Arc::clone(&self) as Arc<dyn Run>;
-                lock(&shared.queue).timers.insert((due, self.id), this);
+                shared.queue.lock().timers.insert((due, self.id), this);
                 drop(mailbox);
                 shared.changed.notify_one();
             }
@@ -236,7 +235,7 @@ impl<A: Actor> Cell<A> {
 
 impl RunQueue {
     fn make_ready(&self, actor: Arc<dyn Run>, timer: Option<(Instant, u64)>) {
-        let mut queue = lock(&self.queue);
+        let mut queue = self.queue.lock();
         if let Some(timer) = timer {
             queue.timers.remove(&timer);
         }
@@ -254,7 +253,7 @@ impl RunQueue {
 
     /// The next actor to run; waits for one. `None` when the driver is dropped.
     fn next_actor(&self) -> Option<Arc<dyn Run>> {
-        let mut queue = lock(&self.queue);
+        let mut queue = self.queue.lock();
         loop {
             let now = Instant::now();
             let due = queue.due(now);
@@ -263,7 +262,7 @@ impl RunQueue {
                 drop(queue);
                 let mut ready = Queue::default();
                 due.into_iter().for_each(|actor| actor.ring(&mut ready));
-                queue = lock(&self.queue);
+                queue = self.queue.lock();
                 queue.ready.append(&mut ready.ready);
             }
             if queue.stopping {
@@ -272,14 +271,10 @@ impl RunQueue {
             if let Some(actor) = queue.ready.pop_front() {
                 return Some(actor);
             }
-            queue = match queue.timers.first_key_value() {
-                Some(((due, _), _)) => {
-                    let wait = due.saturating_duration_since(now);
-                    let woken = self.changed.wait_timeout(queue, wait);
-                    woken.unwrap_or_else(PoisonError::into_inner).0
-                }
-                None => self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner),
-            };
+            match queue.timers.first_key_value().map(|((due, _), _)| *due) {
+                Some(due) => drop(self.changed.wait_until(&mut queue, due)),
+                None => self.changed.wait(&mut queue),
+            }
         }
     }
 }
