@@ -133,7 +133,8 @@ impl Builder {
     }
 
     /// As [`Builder::driver`], for a driver that runs other engines as well: each further engine
-    /// then costs one thread, which commits to its store.
+    /// then costs one thread, which commits to its store. The engines share the threads that run
+    /// their actors: a store that hangs holds up all of them once the queue to its writer is full.
     pub fn shared_driver(self, driver: Arc<dyn Driver>) -> Self {
         Self { driver: Some(driver), ..self }
     }
