@@ -12,7 +12,6 @@ use conclave_core::{
     group::{GroupConfig, Held},
 };
 use conclave_proto::{GroupId, InboxId, InstallationId, identity::Account};
-
 use parking_lot::Mutex;
 
 use crate::{

@@ -1,7 +1,7 @@
 //! What applications see of an engine: answers, views of groups, the log of events, and whether
 //! the engine works.
 
-use std::{collections::BTreeMap, fmt, task::Waker};
+use std::{collections::BTreeMap, fmt, sync::Arc, task::Waker};
 
 use conclave_core::{
     engine::{Ended, EngineState, Error, GroupView, RelayState, ReplyToken},
@@ -12,7 +12,6 @@ use conclave_core::{
 use conclave_proto::GroupId;
 use futures_channel::oneshot;
 use parking_lot::{Mutex, RwLock};
-use std::sync::Arc;
 
 use crate::port::Answered;
 

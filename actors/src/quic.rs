@@ -111,9 +111,7 @@ fn transport_error(error: &ConnectError) -> TransportError {
         }
         (_, ConnectError::Misconfigured(why)) => TransportError::Misconfigured(why),
         (Class::Permanent, _) => TransportError::Misconfigured("it does not take this client"),
-        (Class::Transient | Class::Blocked(_), _) => {
-            TransportError::Unavailable { retry_after: std::time::Duration::ZERO }
-        }
+        (Class::Transient | Class::Blocked(_), _) => TransportError::NO_ANSWER,
     }
 }
 

@@ -6,7 +6,6 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker},
-    time::Duration,
 };
 
 use conclave_core::{
@@ -108,10 +107,6 @@ enum Pulled {
     Ended,
 }
 
-const fn lost() -> TransportError {
-    TransportError::Unavailable { retry_after: Duration::ZERO }
-}
-
 impl Shell {
     pub(crate) fn subscribe(&self, number: Subscription) {
         let changes = Arc::<Mutex<Changes>>::default();
@@ -152,10 +147,10 @@ impl Shell {
             // The session has to hear of an end that the service does not tell, or that is a panic.
             match AssertUnwindSafe(pull).catch_unwind().await {
                 Ok(Pulled::Told) => {}
-                Ok(Pulled::Ended) => shell.delivered(number, Err(lost()), None),
+                Ok(Pulled::Ended) => shell.delivered(number, Err(TransportError::NO_ANSWER), None),
                 Err(_) => {
                     say(|| tracing::error!("the delivery service panicked in a subscription"));
-                    shell.delivered(number, Err(lost()), None);
+                    shell.delivered(number, Err(TransportError::NO_ANSWER), None);
                 }
             }
         });

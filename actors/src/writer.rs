@@ -24,7 +24,6 @@ use conclave_core::{
     store::{Claim, Store, StoreError},
 };
 use futures_channel::oneshot;
-
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::inside;

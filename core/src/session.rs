@@ -53,7 +53,7 @@ pub struct Session {
     due: Timetable<Topic>,
     /// Topics whose fetch failed: what waited for it may be there without it.
     given_back: BTreeSet<Topic>,
-    /// The latest time at which an owner answered, unless the clock went back since.
+    /// The latest time at which an owner or a publish was answered, unless the clock went back since.
     clock: Timestamp,
     look_ups: LookUps,
     outbound: Outbound,
@@ -276,6 +276,7 @@ impl Session {
         call: CallId,
         outcomes: Vec<PublishOutcome>,
     ) {
+        self.clock = self.clock.max(now);
         for Settled { owner, topic, id, outcome } in self.outbound.settle(now, call, outcomes) {
             self.actions.push_back(Action::Outcome { owner, topic, id, outcome });
         }
@@ -345,8 +346,13 @@ impl Session {
         self.link.backoff.tame(now);
         self.fetch_backoff.tame(now);
         self.upload.backoff.tame(now);
-        self.outbound.tame(now);
-        self.tame_parked(now);
+        // There may be thousands of the others. While the clock goes on, nothing is to be done: they
+        // wait for times that were not too far away when they were set.
+        if now < self.clock {
+            self.clock = now;
+            self.outbound.tame(now);
+            self.tame_parked(now);
+        }
     }
 
     fn connect(&mut self, now: Timestamp) {

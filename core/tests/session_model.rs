@@ -76,10 +76,6 @@ fn topic(number: u8) -> Topic {
     Topic::Group(GroupId([number % TOPICS; 16]))
 }
 
-fn lost() -> TransportError {
-    TransportError::Unavailable { retry_after: Duration::ZERO }
-}
-
 impl Model {
     fn new(seed: u8) -> Self {
         let mut limits = SessionLimits::default();
@@ -184,7 +180,7 @@ impl Model {
         let index = usize::from(which) % self.fetches.len();
         let (call, after, limit) = self.fetches.remove(index);
         if how.is_multiple_of(5) {
-            self.session.handle_pages(self.now, call, Err(lost()));
+            self.session.handle_pages(self.now, call, Err(TransportError::NO_ANSWER));
             return;
         }
         let mut left = usize::from(how % 7 + 1).min(limit.records as usize);
@@ -254,7 +250,7 @@ impl Model {
         self.subscribed = false;
         self.on_the_way.clear();
         self.watched.clear();
-        self.session.handle_unsubscribed(self.now, &lost());
+        self.session.handle_unsubscribed(self.now, &TransportError::NO_ANSWER);
     }
 
     fn pump(&mut self) {

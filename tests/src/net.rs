@@ -263,7 +263,7 @@ impl Net {
     fn connect(&mut self, device: usize, subscription: Subscription) {
         let now = self.world.now;
         if !self.reachable {
-            let error = TransportError::Unavailable { retry_after: std::time::Duration::ZERO };
+            let error = TransportError::NO_ANSWER;
             self.lines[device] = None;
             self.world.devices[device].engine.delivered(subscription, Err(error));
             return;

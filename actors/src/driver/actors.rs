@@ -18,7 +18,6 @@ use conclave_core::{
     bounds::BoxFuture,
     engine::{Actor, GroupActor, InstallationActor, InvitationActor, SessionActor},
 };
-
 use parking_lot::Mutex;
 
 use super::{Address, Driver, Mail, Network, Next, Runner, threads};

@@ -15,7 +15,6 @@ use conclave_core::{
     bounds::BoxFuture,
     engine::{Actor, GroupActor, InstallationActor, InvitationActor, SessionActor},
 };
-
 use parking_lot::{Condvar, Mutex};
 
 use super::{Address, Driver, Mail, Network, Next, Runner, threads};

@@ -42,7 +42,7 @@ impl Connector for Road {
     fn connect(&self) -> BoxFuture<'_, Result<Box<dyn Link>, TransportError>> {
         Box::pin(async {
             if !self.open.load(Ordering::SeqCst) {
-                return Err(TransportError::Unavailable { retry_after: Duration::ZERO });
+                return Err(TransportError::NO_ANSWER);
             }
             let (ours, theirs) = conclave_links::memory::pair(64 * 1024);
             let serving = self.host.lock().unwrap().serve(theirs);

@@ -162,7 +162,9 @@ impl Driver {
 
     async fn connect(&self) -> Result<Box<dyn Link>, TransportError> {
         let patience = Duration::from_millis(self.limits.connect_ms);
-        timeout(patience, self.connector.connect()).await.unwrap_or_else(|_| Err(unavailable()))
+        timeout(patience, self.connector.connect())
+            .await
+            .unwrap_or_else(|_| Err(TransportError::NO_ANSWER))
     }
 
     async fn converse(&mut self, link: &dyn Link, mut connection: Connection, first: Command) {
@@ -254,7 +256,7 @@ impl Connection {
                 Ok(id) => {
                     self.asked.insert(id, reply);
                 }
-                Err(Busy) => give(reply, Err(unavailable())),
+                Err(Busy) => give(reply, Err(TransportError::NO_ANSWER)),
             },
             Command::Subscribe { changes, mailbox } => {
                 self.let_go(now);
@@ -294,7 +296,7 @@ impl Connection {
             self.marks.clear();
             self.mark(now, Mark::Left);
             self.leaving = true;
-            subscription.mailbox.end(unavailable());
+            subscription.mailbox.end(TransportError::NO_ANSWER);
         }
     }
 
@@ -356,7 +358,7 @@ impl Connection {
                 Some(CloseReason::Goodbye(Goodbye::UnknownVersion { .. })) => {
                     TransportError::Misconfigured("no version of the protocol in common")
                 }
-                _ => unavailable(),
+                _ => TransportError::NO_ANSWER,
             };
             subscription.mailbox.end(error);
         }
@@ -398,10 +400,6 @@ fn refuse(command: Command, error: TransportError) {
 /// Whoever asked may have gone away.
 fn give(reply: Reply, answer: Result<Option<Answer>, TransportError>) {
     drop(reply.send(answer));
-}
-
-fn unavailable() -> TransportError {
-    TransportError::Unavailable { retry_after: Duration::ZERO }
 }
 
 fn frames(client: &mut RelayClient, now: Timestamp) -> Vec<Vec<u8>> {

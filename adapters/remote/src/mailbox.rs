@@ -5,7 +5,6 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker},
-    time::Duration,
 };
 
 use conclave_core::delivery::{Delivery, TransportError};
@@ -72,7 +71,7 @@ impl Mailbox {
 /// A driver that lets go of it without a word, as with its runtime, has ended the subscription.
 impl Drop for Mailbox {
     fn drop(&mut self) {
-        self.end(TransportError::Unavailable { retry_after: Duration::ZERO });
+        self.end(TransportError::NO_ANSWER);
     }
 }
 
@@ -150,7 +149,6 @@ mod tests {
         sync::{Arc, Mutex, mpsc},
         task::{Context, Wake, Waker},
         thread,
-        time::Duration,
     };
 
     use conclave_core::delivery::{Delivery, TransportError};
@@ -225,7 +223,7 @@ mod tests {
             body();
             done.send(()).unwrap();
         });
-        assert!(ended.recv_timeout(Duration::from_secs(60)).is_ok(), "{what}");
+        assert!(ended.recv_timeout(std::time::Duration::from_secs(60)).is_ok(), "{what}");
     }
 
     fn is_pending(deliveries: &mut Deliveries, waker: &Waker) -> bool {
@@ -248,7 +246,7 @@ mod tests {
     /// Scenario 145: a subscriber may pull inside of its waker.
     #[test]
     fn a_waker_may_pull_the_mailbox_that_wakes_it() {
-        let error = || TransportError::Unavailable { retry_after: Duration::ZERO };
+        let error = || TransportError::NO_ANSWER;
         let cases: [Case; 3] = [
             ("put", |mailbox, _| mailbox.put(record(1))),
             ("end", Mailbox::end),

@@ -149,7 +149,7 @@ impl Remote {
         self.start();
         let asking = async {
             if self.commands.send(Command::Ask { request, reply }).await.is_err() {
-                return Err(TransportError::Unavailable { retry_after: Duration::ZERO });
+                return Err(TransportError::NO_ANSWER);
             }
             answer.await.unwrap_or(Ok(None))
         };
@@ -162,7 +162,7 @@ impl Remote {
         let result = self.ask(request).await;
         let error = match &result {
             Ok(Some(answer)) => not_stored(answer),
-            Ok(None) => Some(TransportError::Unavailable { retry_after: Duration::ZERO }),
+            Ok(None) => Some(TransportError::NO_ANSWER),
             Err(error) => Some(error.clone()),
         };
         self.last_write.send_replace(error);

@@ -35,7 +35,7 @@ impl Connector for Nowhere {
         Box::pin(async {
             self.attempts.fetch_add(1, Ordering::SeqCst);
             self.gate.acquire().await.unwrap().forget();
-            Err(TransportError::Unavailable { retry_after: Duration::ZERO })
+            Err(TransportError::NO_ANSWER)
         })
     }
 }

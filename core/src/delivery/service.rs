@@ -54,6 +54,9 @@ pub enum TransportError {
 }
 
 impl TransportError {
+    /// No answer came, and nothing says how long to wait before the next attempt.
+    pub const NO_ANSWER: Self = Self::Unavailable { retry_after: Duration::ZERO };
+
     /// What a driver does about it.
     #[must_use]
     pub const fn class(&self) -> Class {

@@ -63,12 +63,7 @@ impl LogReader {
 
 /// No answer came, or one to another question.
 pub(super) const fn unanswered() -> Error {
-    Error::Transport(no_answer())
-}
-
-/// As [`unanswered`], of the relay.
-pub(super) const fn no_answer() -> TransportError {
-    TransportError::Unavailable { retry_after: core::time::Duration::ZERO }
+    Error::Transport(TransportError::NO_ANSWER)
 }
 
 /// Gathers some inboxes at the same time.

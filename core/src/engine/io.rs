@@ -9,7 +9,7 @@ use conclave_proto::{
     relay::{Delivery, PageLimit, TopicPage, Watch},
 };
 
-use super::{Error, GroupView, candidates::no_answer};
+use super::{Error, GroupView};
 use crate::{
     delivery::{PublishOutcome, Transmit, TransportError, Uploaded},
     group::{Group, GroupConfig},
@@ -211,10 +211,10 @@ impl DeliveryCall {
             Self::Publish(batch) => {
                 CallAnswer::Published(vec![PublishOutcome::Unknown; batch.len()])
             }
-            Self::Fetch { .. } => CallAnswer::Fetched(Err(no_answer())),
+            Self::Fetch { .. } => CallAnswer::Fetched(Err(TransportError::NO_ANSWER)),
             Self::Upload(_) => CallAnswer::Uploaded(Uploaded::failed(PublishOutcome::Unknown)),
-            Self::KeyPackages(_) => CallAnswer::KeyPackages(Err(no_answer())),
-            Self::Resolve(_) => CallAnswer::Resolved(Err(no_answer())),
+            Self::KeyPackages(_) => CallAnswer::KeyPackages(Err(TransportError::NO_ANSWER)),
+            Self::Resolve(_) => CallAnswer::Resolved(Err(TransportError::NO_ANSWER)),
         }
     }
 }

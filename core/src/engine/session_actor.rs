@@ -14,7 +14,7 @@ use conclave_proto::{Cursor, GroupId, Timestamp, Topic, TransmitId, relay::Deliv
 use super::{
     Actor, Answer, CallAnswer, Context, Effect, Ended, Error, GroupMessage, Input,
     InvitationMessage, LookUp, Message, RelayState, ReplyToken, SessionMessage, SessionRequest,
-    Subscription, Token, candidates::no_answer, context::Turn,
+    Subscription, Token, context::Turn,
 };
 use crate::{
     delivery::{PublishOutcome, TransportError, Uploaded},
@@ -284,7 +284,7 @@ impl SessionActor {
     fn unanswered(&mut self, now: Timestamp, call: SessionCall) {
         match call {
             SessionCall::Fetch(call) => {
-                self.session.handle_pages(now, call, Err(no_answer()));
+                self.session.handle_pages(now, call, Err(TransportError::NO_ANSWER));
             }
             SessionCall::Publish(call) => self.session.handle_published(now, call, Vec::new()),
             SessionCall::Upload(call) => {
@@ -306,7 +306,7 @@ impl SessionActor {
         }
         let silent = |it: &Subscribed| it.deadline.is_some_and(|deadline| deadline <= now);
         if self.subscription.as_ref().is_some_and(silent) {
-            self.unsubscribed(now, &no_answer());
+            self.unsubscribed(now, &TransportError::NO_ANSWER);
         }
         self.read_again(turn);
         self.wake_groups(now);

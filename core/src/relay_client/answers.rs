@@ -203,6 +203,6 @@ fn failed(answer: Option<Answer>) -> TransportError {
         Some(Answer::Failed(Failure::Truncated { topic, first })) => {
             TransportError::Truncated { topic, first }
         }
-        Some(_) | None => TransportError::Unavailable { retry_after: Duration::ZERO },
+        Some(_) | None => TransportError::NO_ANSWER,
     }
 }

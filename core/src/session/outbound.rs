@@ -26,8 +26,6 @@ pub(super) struct Outbound {
     ready: BTreeSet<Topic>,
     /// Topics that wait for a retry.
     retries: Timetable<Topic>,
-    /// The latest time at which a call was settled, unless the clock went back since.
-    clock: Timestamp,
     /// What each call carries: so many from the front of these queues, in this order.
     calls: BTreeMap<CallId, Vec<(Topic, usize)>>,
     /// Envelopes in all queues.
@@ -61,7 +59,6 @@ impl Outbound {
             topics: BTreeMap::new(),
             ready: BTreeSet::new(),
             retries: Timetable::default(),
-            clock: Timestamp(0),
             calls: BTreeMap::new(),
             len: 0,
             last: None,
@@ -106,10 +103,6 @@ impl Outbound {
 
     /// A clock that went back must not turn short waits into long ones.
     pub(super) fn tame(&mut self, now: Timestamp) {
-        if now >= self.clock {
-            return;
-        }
-        self.clock = now;
         for queue in self.topics.values_mut() {
             queue.wait.tame(now);
         }
@@ -180,7 +173,6 @@ impl Outbound {
             }
             self.note(&topic);
         }
-        self.clock = self.clock.max(now);
         self.len = self.len.saturating_sub(settled.len());
         settled
     }
